@@ -1,0 +1,61 @@
+/**
+ * The agent of the round trip: it counts the lines and bytes of what it is sent, and answers with a file.
+ *
+ * The host starts it as `tsx examples/counting-agent.ts SESSION_FOLDER`. In a container the folder would be
+ * mounted at `/workspace`, and no argument would be needed.
+ */
+import { NodeRuntime } from "@effect/platform-node"
+import { Effect, Schedule, Schema } from "effect"
+import type { Message } from "effect-airlock"
+import { Mailbox } from "effect-airlock/guest"
+import { createHash } from "node:crypto"
+
+const Content = Schema.parseJson(
+  Schema.Struct({
+    text: Schema.String,
+    attachments: Schema.optionalWith(
+      Schema.Array(Schema.Struct({ name: Schema.String, localPath: Schema.String })),
+      { default: () => [] }
+    )
+  })
+)
+
+const answer = Effect.fn("answer")(function* (message: Message.InboundRow) {
+  const mailbox = yield* Mailbox.Mailbox
+  const { attachments, text } = yield* Schema.decode(Content)(message.content)
+  const counts = yield* Effect.forEach(attachments, ({ localPath, name }) =>
+    Effect.map(mailbox.attachment(localPath), (bytes) => ({
+      name,
+      lines: bytes.filter((byte) => byte === 10).length,
+      bytes: bytes.byteLength,
+      sha256: createHash("sha256").update(bytes).digest("hex")
+    }))
+  )
+  yield* mailbox.send({
+    content: { text: `You said: ${text}`, to: message.id },
+    inReplyTo: message.id,
+    threadId: message.threadId ?? undefined,
+    files:
+      counts.length === 0
+        ? []
+        : [{ name: "counts.json", data: new TextEncoder().encode(JSON.stringify(counts)) }]
+  })
+})
+
+const turn = Effect.gen(function* () {
+  const mailbox = yield* Mailbox.Mailbox
+  yield* mailbox.heartbeat
+  const messages = yield* mailbox.poll
+  yield* mailbox.claim(messages.map(({ id }) => id))
+  for (const message of messages) {
+    yield* answer(message).pipe(
+      Effect.zipRight(mailbox.complete([message.id])),
+      Effect.catchTag("ParseError", () => mailbox.fail([message.id]))
+    )
+  }
+})
+
+Effect.repeat(turn, Schedule.spaced("100 millis")).pipe(
+  Effect.provide(Mailbox.Mailbox.layer({ directory: process.argv[2] })),
+  NodeRuntime.runMain
+)

@@ -1,0 +1,84 @@
+/**
+ * The host's half, put together.
+ *
+ * @since 0.1.0
+ */
+import type { ConfigError } from "effect/ConfigError"
+import * as Layer from "effect/Layer"
+import type { SessionDbUnavailable } from "../protocol/AirlockError.js"
+import type { UnsafePath } from "../protocol/AirlockError.js"
+import * as StorageLayer from "../storage/StorageLayer.js"
+import type { Options } from "./AirlockConfig.js"
+import { AirlockConfig } from "./AirlockConfig.js"
+import type { ChannelAdapter } from "./ChannelAdapter.js"
+import { Delivery } from "./Delivery.js"
+import { Outbox } from "./Outbox.js"
+import { SessionDb } from "./SessionDb.js"
+import { SessionFolder } from "./SessionFolder.js"
+import { SessionManager } from "./SessionManager.js"
+import { SessionPaths } from "./SessionPaths.js"
+import type { RegistryError } from "./SessionRegistry.js"
+import { SessionRegistry } from "./SessionRegistry.js"
+
+/**
+ * The services of a host.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type AirlockHost =
+  AirlockConfig | SessionPaths | SessionRegistry | SessionDb | SessionManager | Delivery
+
+/**
+ * What building the layers can fail with: the data directory or a folder for private copies cannot be made,
+ * or the central database cannot be used.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type LayerError = SessionDbUnavailable | UnsafePath | RegistryError
+
+/**
+ * Everything on top of a configuration, a registry and storage, for a host that brings one of its own: a
+ * registry on another database (`SessionRegistry.layer`), or storage that a test makes fail.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWithoutRegistry: Layer.Layer<
+  Exclude<AirlockHost, AirlockConfig | SessionPaths | SessionRegistry>,
+  LayerError,
+  AirlockConfig | SessionPaths | SessionRegistry | ChannelAdapter | StorageLayer.Storage
+> = Layer.mergeAll(SessionManager.layer, Delivery.layer).pipe(
+  Layer.provide(Outbox.layer),
+  Layer.provide(SessionFolder.layer),
+  Layer.provideMerge(SessionDb.layer)
+)
+
+const layerWithoutConfig: Layer.Layer<
+  Exclude<AirlockHost, AirlockConfig>,
+  LayerError,
+  AirlockConfig | ChannelAdapter
+> = layerWithoutRegistry.pipe(
+  Layer.provideMerge(SessionRegistry.layerSqlite),
+  Layer.provideMerge(SessionPaths.layer),
+  Layer.provide(StorageLayer.layer)
+)
+
+/**
+ * A whole host on one data directory. It needs a `ChannelAdapter`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<AirlockHost, LayerError, ChannelAdapter> =>
+  Layer.provideMerge(layerWithoutConfig, AirlockConfig.layer(options))
+
+/**
+ * The same with settings from the environment; see `AirlockConfig.config` for the names.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<AirlockHost, LayerError | ConfigError, ChannelAdapter> =
+  Layer.provideMerge(layerWithoutConfig, AirlockConfig.layerConfig)

@@ -1,0 +1,215 @@
+/**
+ * Taking messages out of a session and handing them to the `ChannelAdapter`.
+ *
+ * @since 0.1.0
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Path from "node:path"
+import type { StorageError } from "../protocol/AirlockError.js"
+import * as AttachmentContent from "../protocol/AttachmentContent.js"
+import type { SessionRef } from "../protocol/Session.js"
+import * as SessionLayout from "../protocol/SessionLayout.js"
+import * as Timestamp from "../protocol/Timestamp.js"
+import * as FilePermit from "../storage/FilePermit.js"
+import { fromSql } from "../storage/StorageFailure.js"
+import { AirlockConfig } from "./AirlockConfig.js"
+import type { Envelope, Outcome } from "./ChannelAdapter.js"
+import { ChannelAdapter, rejected, tryLater } from "./ChannelAdapter.js"
+import { Outbox } from "./Outbox.js"
+import type { Addresses, QueuedMessage } from "./OutboundQueue.js"
+import * as OutboundQueue from "./OutboundQueue.js"
+import { SessionDb } from "./SessionDb.js"
+import { SessionPaths } from "./SessionPaths.js"
+
+/**
+ * What a drain did, by message id. `waiting` messages stay in the session and are taken again by the next
+ * drain; `undecodable` counts rows that are not messages.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Drained {
+  readonly delivered: ReadonlyArray<string>
+  readonly failed: ReadonlyArray<{ readonly id: string; readonly reason: string }>
+  readonly waiting: ReadonlyArray<string>
+  readonly undecodable: number
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Delivery extends Context.Tag("effect-airlock/Delivery")<
+  Delivery,
+  {
+    /**
+     * Delivers what is due in a session, the host's direct replies and the agent's messages in the order of
+     * their numbers. A message is marked delivered only after the adapter said so, and no database is open
+     * while it is sent. When one waits, later ones of its thread wait too. Messages for other agents and
+     * `system` messages wait; `task_log` is never delivered. A message for a chat that is neither the session's
+     * own nor among its destinations fails. One drain of a session runs at a time.
+     */
+    readonly drain: (ref: SessionRef) => Effect.Effect<Drained, StorageError>
+  }
+>() {
+  /**
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<
+    Delivery,
+    never,
+    AirlockConfig | SessionPaths | SessionDb | Outbox | ChannelAdapter
+  > = Layer.effect(
+    Delivery,
+    Effect.suspend(() => make)
+  )
+}
+
+const operation = "Delivery.drain"
+
+const make = Effect.gen(function* () {
+  const { deliveryTimeout, limits } = yield* AirlockConfig
+  const paths = yield* SessionPaths
+  const db = yield* SessionDb
+  const outbox = yield* Outbox
+  const adapter = yield* ChannelAdapter
+
+  const withInbound = <A>(ref: SessionRef, use: (own: SqlClient) => Effect.Effect<A, SqlError>) =>
+    Effect.flatMap(db.inbound(ref, operation), (own) =>
+      Effect.mapError(use(own), fromSql({ operation, resource: "inbound" }))
+    ).pipe(Effect.scoped, Effect.withTracerEnabled(false))
+
+  const queue = Effect.fnUntraced(function* (ref: SessionRef, now: number) {
+    const agent = yield* db.outbound(ref, operation)
+    const options = { limit: limits.drainMessages, contentBytes: limits.contentBytes, now }
+    const settled = (ids: ReadonlyArray<string>) =>
+      withInbound(ref, (own) => OutboundQueue.settledAmong(own, ids))
+    const fromAgent = yield* OutboundQueue.fromAgent(agent, settled, options).pipe(
+      Effect.catchTag("SqlError", (error) => Effect.fail(fromSql({ operation, resource: "outbound" })(error)))
+    )
+    const { addresses, fromHost } = yield* withInbound(ref, (own) =>
+      Effect.all({ fromHost: OutboundQueue.fromHost(own, options), addresses: OutboundQueue.addresses(own) })
+    )
+    return {
+      messages: [...fromHost.queued, ...fromAgent.queued].sort((a, b) => order(a) - order(b)),
+      undecodable: fromHost.undecodable + fromAgent.undecodable,
+      addresses
+    }
+  }, Effect.scoped)
+
+  const send = (envelope: Envelope): Effect.Effect<Outcome> =>
+    adapter.deliver(envelope).pipe(
+      Effect.timeoutTo({
+        duration: deliveryTimeout,
+        onTimeout: () => tryLater(),
+        onSuccess: (outcome) => outcome
+      }),
+      Effect.catchAllCause((cause) =>
+        Effect.as(Effect.logWarning("The channel adapter failed", cause), tryLater())
+      )
+    )
+
+  const attempt = Effect.fnUntraced(function* (
+    ref: SessionRef,
+    { row, source }: QueuedMessage,
+    address: Address,
+    addresses: Addresses
+  ) {
+    if (row.kind === "system" || address.channelType === "agent") return tryLater()
+    const isAllowed =
+      source === "direct" ||
+      addresses.allowed.some(
+        (other) => other.channelType === address.channelType && other.platformId === address.platformId
+      )
+    if (!isAllowed) return rejected("not a destination of this session")
+
+    const names = declaredFiles(row.content)
+    const found =
+      names.length === 0 || source === "direct"
+        ? Option.none()
+        : yield* Effect.orElseSucceed(outbox.read(ref, row.id, names, operation), () => Option.none())
+    return yield* send({
+      ...address,
+      idempotencyKey: `${ref.sessionId}/${source}/${row.id}`,
+      ref: { agentGroupId: ref.agentGroupId, sessionId: ref.sessionId },
+      id: row.id,
+      kind: row.kind,
+      inReplyTo: row.inReplyTo,
+      content: row.content,
+      files: Option.match(found, { onNone: () => [], onSome: ({ files }) => files }),
+      skipped: Option.match(found, {
+        onNone: () => names.map((name) => ({ name, reason: "missing" })),
+        onSome: ({ skipped }) => skipped
+      })
+    })
+  })
+
+  const drain = Effect.fn(operation)(function* (ref: SessionRef) {
+    const folder = yield* paths.session(ref)
+    yield* FilePermit.hold(Path.join(folder, SessionLayout.outbox), { operation, resource: "outbox" })
+    const now = yield* Clock.currentTimeMillis
+    const { addresses, messages, undecodable } = yield* queue(ref, now)
+    const delivered: Array<string> = []
+    const failed: Array<{ readonly id: string; readonly reason: string }> = []
+    const waiting: Array<string> = []
+    const blocked = new Set<string>()
+    for (const queued of messages) {
+      const { row, source } = queued
+      const address = addressOf(queued, addresses)
+      const thread = JSON.stringify([address.channelType, address.platformId, address.threadId])
+      const outcome = blocked.has(thread) ? tryLater() : yield* attempt(ref, queued, address, addresses)
+      const at = Timestamp.format(yield* Clock.currentTimeMillis)
+      const settle = (status: "delivered" | "failed", platformMessageId: string | null) =>
+        withInbound(ref, (own) => OutboundQueue.settle(own, queued, { status, platformMessageId, at }))
+      switch (outcome._tag) {
+        case "Delivered":
+          yield* settle("delivered", outcome.platformMessageId)
+          if (source === "agent") yield* outbox.clear(ref, row.id, operation)
+          delivered.push(row.id)
+          break
+        case "Rejected":
+          yield* settle("failed", null)
+          yield* Effect.logWarning("Message failed").pipe(
+            Effect.annotateLogs({ sessionId: ref.sessionId, messageId: row.id, reason: outcome.reason })
+          )
+          failed.push({ id: row.id, reason: outcome.reason })
+          break
+        case "TryLater":
+        case "Unknown":
+          blocked.add(thread)
+          waiting.push(row.id)
+          break
+      }
+    }
+    return { delivered, failed, waiting, undecodable }
+  }, Effect.scoped)
+
+  return Delivery.of({ drain })
+})
+
+const order = ({ row }: QueuedMessage): number => row.seq ?? Number.MAX_SAFE_INTEGER
+
+type Address = Addresses["routing"]
+
+/** Where a message says that it goes, or the session's own chat if it says nothing. */
+const addressOf = ({ row }: QueuedMessage, { routing }: Addresses): Address =>
+  row.channelType === null && row.platformId === null
+    ? { ...routing, threadId: row.threadId ?? routing.threadId }
+    : { channelType: row.channelType, platformId: row.platformId, threadId: row.threadId }
+
+const declaredFiles = (content: string): ReadonlyArray<string> =>
+  AttachmentContent.parseJson(content).pipe(
+    Option.filter(AttachmentContent.isJsonObject),
+    Option.map((object) => object["files"]),
+    Option.filter(Array.isArray),
+    Option.match({
+      onNone: () => [],
+      onSome: (files) => files.filter((name): name is string => typeof name === "string")
+    })
+  )

@@ -1,0 +1,150 @@
+/**
+ * The messages of a session that have not gone out: the agent's from a copy of outbound.db, and the host's own
+ * direct replies from inbound.db; and the marks of what became of them.
+ *
+ * @since 0.1.0
+ */
+import type { SqlError } from "@effect/sql/SqlError"
+import type { SqlClient } from "@effect/sql/SqlClient"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Schema from "effect/Schema"
+import { OutboundRow } from "../protocol/Message.js"
+import * as Timestamp from "../protocol/Timestamp.js"
+
+/**
+ * `source` says which table a message is in. The two have ids of their own: an agent cannot settle a direct
+ * reply by using its id.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueuedMessage {
+  readonly source: "agent" | "direct"
+  readonly row: OutboundRow
+}
+
+/**
+ * Where the agent may write to: the session's own chat, and the channels among its destinations.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Addresses {
+  readonly routing: {
+    readonly channelType: string | null
+    readonly platformId: string | null
+    readonly threadId: string | null
+  }
+  readonly allowed: ReadonlyArray<{ readonly channelType: string | null; readonly platformId: string | null }>
+}
+
+const columns = `id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, thread_id, content`
+
+const decodeRow = Schema.decodeUnknownEither(OutboundRow)
+
+const decodeRows = (source: QueuedMessage["source"], rows: ReadonlyArray<unknown>, now: number) => {
+  const queued: Array<QueuedMessage> = []
+  let undecodable = 0
+  for (const candidate of rows) {
+    const row = decodeRow(candidate)
+    if (Either.isLeft(row)) undecodable++
+    else if (Timestamp.hasCome(row.right.deliverAfter, now)) queued.push({ source, row: row.right })
+  }
+  return { queued, undecodable }
+}
+
+/**
+ * The agent's messages that are due and not settled, at most `limit`, in the order of their numbers. A row
+ * that is not a message (an id that is a number, a content that is a blob) is left out and counted. `agent`
+ * is a snapshot of outbound.db, `settled` answers which of some ids are settled.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const fromAgent = <E>(
+  agent: SqlClient,
+  settled: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>, E>,
+  options: { readonly limit: number; readonly contentBytes: number; readonly now: number }
+) =>
+  Effect.gen(function* () {
+    const ids = yield* agent<{ readonly id: string }>`SELECT id FROM messages_out
+      WHERE typeof(id) = 'text' AND kind <> 'task_log' ORDER BY seq`
+    const done = yield* settled(ids.map(({ id }) => id))
+    const open = ids.filter(({ id }) => !done.has(id)).map(({ id }) => id)
+    const rows = yield* agent`SELECT ${agent.literal(columns)} FROM messages_out
+      WHERE id IN (SELECT value FROM json_each(${JSON.stringify(open)}))
+        AND octet_length(content) <= ${options.contentBytes} ORDER BY seq LIMIT ${options.limit}`
+    return decodeRows("agent", rows, options.now)
+  })
+
+/**
+ * The host's direct replies that are due and not settled.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const fromHost = (own: SqlClient, options: { readonly limit: number; readonly now: number }) =>
+  Effect.map(
+    own`SELECT ${own.literal(columns)} FROM airlock_direct WHERE status = 'pending'
+      ORDER BY seq LIMIT ${options.limit}`,
+    (rows) => decodeRows("direct", rows, options.now)
+  )
+
+/**
+ * Which of the agent's messages are settled, delivered or failed.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const settledAmong = (
+  own: SqlClient,
+  ids: ReadonlyArray<string>
+): Effect.Effect<ReadonlySet<string>, SqlError> =>
+  Effect.map(
+    own<{ readonly id: string }>`SELECT message_out_id AS id FROM delivered
+      WHERE message_out_id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`,
+    (rows) => new Set(rows.map(({ id }) => id))
+  )
+
+/**
+ * @since 0.1.0
+ * @category queries
+ */
+export const addresses = (own: SqlClient): Effect.Effect<Addresses, SqlError> =>
+  Effect.gen(function* () {
+    type Row = { readonly channelType: string; readonly platformId: string; readonly threadId: string | null }
+    const [routing] = yield* own<Row>`SELECT channel_type AS channelType, platform_id AS platformId,
+      thread_id AS threadId FROM session_routing WHERE id = 1`
+    const destinations = yield* own<Row>`SELECT channel_type AS channelType, platform_id AS platformId
+      FROM destinations WHERE type = 'channel'`
+    return {
+      routing: routing ?? { channelType: null, platformId: null, threadId: null },
+      allowed: routing === undefined ? destinations : [routing, ...destinations]
+    }
+  })
+
+/**
+ * Marks a message as delivered or failed. The agent reads the mark of its own messages.
+ *
+ * @since 0.1.0
+ * @category marks
+ */
+export const settle = (
+  own: SqlClient,
+  { row, source }: QueuedMessage,
+  mark: {
+    readonly status: "delivered" | "failed"
+    readonly platformMessageId: string | null
+    readonly at: string
+  }
+): Effect.Effect<unknown, SqlError> =>
+  source === "agent"
+    ? own`INSERT OR REPLACE INTO delivered ${own.insert({
+        message_out_id: row.id,
+        platform_message_id: mark.platformMessageId,
+        status: mark.status,
+        delivered_at: mark.at
+      })}`
+    : own`UPDATE airlock_direct SET status = ${mark.status}, platform_message_id = ${mark.platformMessageId},
+        settled_at = ${mark.at} WHERE id = ${row.id}`

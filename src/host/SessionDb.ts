@@ -1,0 +1,107 @@
+/**
+ * The two databases of a session, as the host may use them: its own for writing, the agent's for reading.
+ *
+ * @since 0.1.0
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type { StorageError } from "../protocol/AirlockError.js"
+import type { SessionRef } from "../protocol/Session.js"
+import * as SessionLayout from "../protocol/SessionLayout.js"
+import * as Tables from "../protocol/Tables.js"
+import { OwnDatabases } from "../storage/OwnDatabase.js"
+import type { ChangeStamp, SnapshotOptions } from "../storage/Snapshot.js"
+import { Snapshots } from "../storage/Snapshot.js"
+import { fromSql } from "../storage/StorageFailure.js"
+import { AirlockConfig } from "./AirlockConfig.js"
+import { SessionPaths } from "./SessionPaths.js"
+import * as SessionSchema from "./SessionSchema.js"
+
+/**
+ * Scoped handles. The `operation` that errors name is the caller's, and defaults to the member's own name.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
+  SessionDb,
+  {
+    /**
+     * A handle on inbound.db for reading and writing, closed with the scope. Open it, use it, close it: while
+     * it is open nothing else in this process can use the file, and a second one in the same fiber fails
+     * with the reason `nested`. `withTransaction` is `BEGIN IMMEDIATE`. The first handle on a file of an
+     * older build upgrades it.
+     */
+    readonly inbound: (
+      ref: SessionRef,
+      operation?: string
+    ) => Effect.Effect<SqlClient, StorageError, Scope.Scope>
+    /**
+     * A private copy of outbound.db as it is now, for reading; it goes away with the scope. The file itself
+     * is never opened by SQLite.
+     */
+    readonly outbound: (
+      ref: SessionRef,
+      operation?: string
+    ) => Effect.Effect<SqlClient, StorageError, Scope.Scope>
+    /** What outbound.db looks like: an equal stamp means that nothing was written to it since. */
+    readonly outboundStamp: (ref: SessionRef, operation?: string) => Effect.Effect<ChangeStamp, StorageError>
+  }
+>() {
+  /**
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<
+    SessionDb,
+    never,
+    AirlockConfig | SessionPaths | OwnDatabases | Snapshots
+  > = Layer.effect(
+    SessionDb,
+    Effect.suspend(() => make)
+  )
+}
+
+const make = Effect.gen(function* () {
+  const { limits, patience } = yield* AirlockConfig
+  const paths = yield* SessionPaths
+  const own = yield* OwnDatabases
+  const snapshots = yield* Snapshots
+
+  const inbound = Effect.fnUntraced(function* (ref: SessionRef, operation = "SessionDb.inbound") {
+    const subject = { operation, resource: "inbound" as const }
+    const directory = yield* paths.session(ref)
+    const handle = yield* own.open(
+      { directory, name: SessionLayout.inbound, schemaVersion: Tables.version, patience },
+      subject
+    )
+    if (handle.schemaVersion < Tables.version) {
+      yield* SessionSchema.upgradeInbound(handle.client).pipe(Effect.mapError(fromSql(subject)))
+    }
+    return handle.client
+  })
+
+  const copyOf = (directory: string): SnapshotOptions => ({
+    directory,
+    name: SessionLayout.outbound,
+    view: "local",
+    schemaVersion: Tables.version,
+    limit: limits.databaseBytes,
+    patience
+  })
+
+  return SessionDb.of({
+    inbound,
+    outbound: (ref, operation = "SessionDb.outbound") =>
+      paths.session(ref).pipe(
+        Effect.flatMap((directory) => snapshots.open(copyOf(directory), { operation, resource: "outbound" })),
+        Effect.map(({ client }) => client)
+      ),
+    outboundStamp: (ref, operation = "SessionDb.outboundStamp") =>
+      Effect.flatMap(paths.session(ref), (directory) =>
+        snapshots.stamp(copyOf(directory), { operation, resource: "outbound" })
+      )
+  })
+})

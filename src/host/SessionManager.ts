@@ -1,0 +1,441 @@
+/**
+ * The host's side of sessions: finding them, and writing into them.
+ *
+ * @since 0.1.0
+ */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
+import type {
+  AttachmentTooLarge,
+  SessionDbCorrupt,
+  SessionDbUnavailable,
+  StorageError,
+  UnsafeAttachmentName,
+  UnsafePath
+} from "../protocol/AirlockError.js"
+import { DuplicateMessage, InvalidMessage, SessionNotFound } from "../protocol/AirlockError.js"
+import type { JsonObject } from "../protocol/AttachmentContent.js"
+import type { InboundMessage } from "../protocol/Message.js"
+import { Destination, DirectMessage } from "../protocol/Message.js"
+import * as Sequence from "../protocol/Sequence.js"
+import type { ContainerStatus, SessionRef } from "../protocol/Session.js"
+import { Session } from "../protocol/Session.js"
+import * as Timestamp from "../protocol/Timestamp.js"
+import { SafeDirectories } from "../storage/SafeDirectory.js"
+import { fromSql } from "../storage/StorageFailure.js"
+import { SystemCalls } from "../storage/SystemCalls.js"
+import { AirlockConfig } from "./AirlockConfig.js"
+import * as MessageDraft from "./MessageDraft.js"
+import type { WrittenMessage } from "./MessageStore.js"
+import * as MessageStore from "./MessageStore.js"
+import type { OutboxFiles } from "./Outbox.js"
+import { Outbox } from "./Outbox.js"
+import { SessionDb } from "./SessionDb.js"
+import { SessionFolder } from "./SessionFolder.js"
+import { SessionPaths } from "./SessionPaths.js"
+import type { SessionKey } from "./SessionRegistry.js"
+import { SessionRegistry, threadOf } from "./SessionRegistry.js"
+
+/**
+ * What writing a message can fail with. Whatever it is, nothing of the message is on disk or in a database.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type WriteError =
+  | InvalidMessage
+  | UnsafeAttachmentName
+  | AttachmentTooLarge
+  | DuplicateMessage
+  | SessionNotFound
+  | StorageError
+
+/**
+ * Where a reply goes that names no destination: what `writeRouting` wrote.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Routing {
+  readonly channelType: string | null
+  readonly platformId: string | null
+  readonly threadId: string | null
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class SessionManager extends Context.Tag("effect-airlock/SessionManager")<
+  SessionManager,
+  {
+    /**
+     * The session of a key (see `SessionMode`), made if there is none, with its folder. Calls with one key at
+     * one time, from one process or several, get one session. A messaging group of null makes a new session
+     * each time, except in `agent-shared` mode. A folder that was deleted is made again.
+     */
+    readonly resolve: (
+      key: SessionKey
+    ) => Effect.Effect<{ readonly session: Session; readonly created: boolean }, StorageError>
+    /** Makes the session's folder, or adds what it lacks, and upgrades an old inbound.db. */
+    readonly initFolder: (ref: SessionRef) => Effect.Effect<void, StorageError>
+    /**
+     * Writes a message for the agent: attachments to `inbox/<id>/` first, then the row, then the session's
+     * `lastActive`. When this succeeds the message is stored, and survives a killed process. The same id with
+     * the same content again succeeds and changes nothing; with other content it is `DuplicateMessage`.
+     */
+    readonly writeMessage: (
+      ref: SessionRef,
+      message: InboundMessage
+    ) => Effect.Effect<WrittenMessage, WriteError>
+    /** Writes several messages in one transaction, numbered in their order: all of them, or none. */
+    readonly writeMessages: (
+      ref: SessionRef,
+      messages: ReadonlyArray<InboundMessage>
+    ) => Effect.Effect<ReadonlyArray<WrittenMessage>, WriteError>
+    /** Writes the session's own chat and thread as the place where replies go, and returns it. */
+    readonly writeRouting: (ref: SessionRef) => Effect.Effect<Routing, SessionNotFound | StorageError>
+    /** Replaces the whole list of destinations that the agent may write to. */
+    readonly writeDestinations: (
+      ref: SessionRef,
+      destinations: ReadonlyArray<Destination>
+    ) => Effect.Effect<void, InvalidMessage | SessionNotFound | StorageError>
+    /** Writes the answer to a question that the agent asked. `result` must be representable as JSON. */
+    readonly writeSystemResponse: (
+      ref: SessionRef,
+      response: {
+        readonly questionId: string
+        readonly status: string
+        readonly result: JsonObject
+      }
+    ) => Effect.Effect<WrittenMessage, WriteError>
+    /**
+     * Writes a reply of the host's own, such as a refusal, without waking the agent. It lies in inbound.db,
+     * takes the next even number, and goes out with the agent's messages. Ids work as in `writeMessage`.
+     */
+    readonly writeOutboundDirect: (
+      ref: SessionRef,
+      message: DirectMessage
+    ) => Effect.Effect<
+      { readonly id: string; readonly seq: number; readonly alreadyThere: boolean },
+      InvalidMessage | DuplicateMessage | SessionNotFound | StorageError
+    >
+    /**
+     * Reads files that a message from the agent declares. An unsafe, missing or too large one is skipped, and
+     * the result says why. None if no declared file could be read; the message goes out without files then.
+     */
+    readonly readOutboxFiles: (
+      ref: SessionRef,
+      messageId: string,
+      names: ReadonlyArray<string>
+    ) => Effect.Effect<Option.Option<OutboxFiles>, UnsafePath>
+    /** Removes the files of a delivered message. Never fails: a failure to clean up is logged. */
+    readonly clearOutbox: (ref: SessionRef, messageId: string) => Effect.Effect<void>
+    /** Also sets the session's `lastActive`. */
+    readonly markContainerRunning: (ref: SessionRef) => Effect.Effect<void, MarkError>
+    readonly markContainerIdle: (ref: SessionRef) => Effect.Effect<void, MarkError>
+    readonly markContainerStopped: (ref: SessionRef) => Effect.Effect<void, MarkError>
+  }
+>() {
+  /**
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<
+    SessionManager,
+    never,
+    | AirlockConfig
+    | SessionPaths
+    | SessionRegistry
+    | SessionDb
+    | SessionFolder
+    | Outbox
+    | SafeDirectories
+    | SystemCalls
+  > = Layer.effect(
+    SessionManager,
+    Effect.suspend(() => make)
+  )
+}
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type MarkError = SessionNotFound | SessionDbUnavailable | SessionDbCorrupt
+
+const make = Effect.gen(function* () {
+  const settings = yield* AirlockConfig
+  const paths = yield* SessionPaths
+  const registry = yield* SessionRegistry
+  const db = yield* SessionDb
+  const folders = yield* SessionFolder
+  const outbox = yield* Outbox
+  const directories = yield* SafeDirectories
+  const calls = yield* SystemCalls
+
+  const now = Effect.map(Clock.currentTimeMillis, Timestamp.format)
+
+  const known = (ref: SessionRef, operation: string) =>
+    Effect.flatMap(
+      registry.getSession(ref.sessionId),
+      Option.match({
+        onSome: (session) =>
+          session.agentGroupId === ref.agentGroupId
+            ? Effect.succeed(session)
+            : Effect.fail(notFound(operation, ref)),
+        onNone: () => Effect.fail(notFound(operation, ref))
+      })
+    )
+
+  const newSession = (key: SessionKey) =>
+    Effect.gen(function* () {
+      const millis = yield* Clock.currentTimeMillis
+      const session = new Session({
+        sessionId: `sess-${millis}-${yield* randomText}`,
+        agentGroupId: key.agentGroupId,
+        messagingGroupId: key.messagingGroupId,
+        threadId: threadOf(key),
+        mode: key.mode,
+        agentProvider: null,
+        status: "active",
+        containerStatus: "stopped",
+        lastActive: null,
+        createdAt: Timestamp.format(millis)
+      })
+      // An agent group that cannot name a folder must not get a row either.
+      return yield* Effect.as(paths.session(session), session)
+    })
+
+  const resolve = Effect.fn("SessionManager.resolve")(function* (key: SessionKey) {
+    const operation = "SessionManager.resolve"
+    const found = yield* registry.findOrCreateSession(key, newSession(key))
+    if (found.created || !(yield* folders.isComplete(found.session, operation))) {
+      yield* folders.init(found.session, operation)
+    }
+    if (found.created) {
+      yield* Effect.logInfo("Session created").pipe(
+        Effect.annotateLogs({ sessionId: found.session.sessionId, agentGroupId: key.agentGroupId })
+      )
+    }
+    return found
+  })
+
+  /** A program in one transaction on inbound.db, with the library's errors. */
+  const transact = <A, E>(
+    ref: SessionRef,
+    operation: string,
+    body: (sql: Effect.Effect.Success<ReturnType<typeof db.inbound>>) => Effect.Effect<A, E | SqlError>
+  ) =>
+    Effect.gen(function* () {
+      const sql = yield* db.inbound(ref, operation)
+      return yield* Effect.catchIf(
+        sql.withTransaction(body(sql)),
+        (error): error is SqlError => isSqlError(error),
+        (error) => Effect.fail(fromSql({ operation, resource: "inbound" })(error))
+      )
+    }).pipe(Effect.scoped, Effect.withTracerEnabled(false))
+
+  const write = (operation: string, ref: SessionRef, messages: ReadonlyArray<unknown>) =>
+    Effect.gen(function* () {
+      const millis = yield* Clock.currentTimeMillis
+      const drafts = yield* Effect.forEach(messages, (message) =>
+        MessageDraft.make(message, { operation, now: millis, settings })
+      )
+      yield* known(ref, operation)
+      if (drafts.length === 0) return []
+      const folder = yield* folders.open(ref, operation)
+      const target = {
+        folder,
+        sessionId: ref.sessionId,
+        operation,
+        limits: settings.limits,
+        directories,
+        calls
+      }
+      const forget: Array<string> = []
+      const written = yield* transact(ref, operation, (sql) =>
+        MessageStore.storeAll({ ...target, sql }, drafts, forget)
+      ).pipe(Effect.onError(() => MessageStore.forgetAll(target, forget)))
+      yield* registry.updateSession(ref, { lastActive: Timestamp.format(millis) }).pipe(
+        // The message is stored, which is what success promises.
+        Effect.catchAll((error) => Effect.logWarning("The session's last activity was not noted", error))
+      )
+      return written
+    }).pipe(Effect.scoped)
+
+  const writeOne = (operation: string, ref: SessionRef, message: unknown) =>
+    Effect.map(write(operation, ref, [message]), ([written]) => written as WrittenMessage)
+
+  const writeRouting = Effect.fn("SessionManager.writeRouting")(function* (ref: SessionRef) {
+    const operation = "SessionManager.writeRouting"
+    const session = yield* known(ref, operation)
+    const chat =
+      session.messagingGroupId === null
+        ? Option.none()
+        : yield* registry.getMessagingGroup(session.messagingGroupId)
+    const routing: Routing = {
+      channelType: Option.getOrNull(Option.map(chat, ({ channelType }) => channelType)),
+      platformId: Option.getOrNull(Option.map(chat, ({ platformId }) => platformId)),
+      threadId: session.threadId
+    }
+    yield* transact(
+      ref,
+      operation,
+      (sql) =>
+        sql`INSERT OR REPLACE INTO session_routing ${sql.insert({
+          id: 1,
+          channel_type: routing.channelType,
+          platform_id: routing.platformId,
+          thread_id: routing.threadId
+        })}`
+    )
+    return routing
+  })
+
+  const writeDestinations = Effect.fn("SessionManager.writeDestinations")(function* (
+    ref: SessionRef,
+    destinations: ReadonlyArray<Destination>
+  ) {
+    const operation = "SessionManager.writeDestinations"
+    const names = new Set<string>()
+    const rows = yield* Effect.forEach(destinations, (input, index) =>
+      Effect.gen(function* () {
+        const field = `destinations.${index}`
+        const destination = yield* Effect.mapError(
+          decodeDestination(input),
+          () => new InvalidMessage({ operation, field, reason: "wrong-type" })
+        )
+        if (names.has(destination.name)) {
+          return yield* new InvalidMessage({ operation, field: `${field}.name`, reason: "duplicate" })
+        }
+        names.add(destination.name)
+        return {
+          name: destination.name,
+          display_name: destination.displayName ?? null,
+          type: destination.type,
+          channel_type: destination.type === "channel" ? destination.channelType : null,
+          platform_id: destination.type === "channel" ? destination.platformId : null,
+          agent_group_id: destination.type === "agent" ? destination.agentGroupId : null
+        }
+      })
+    )
+    yield* known(ref, operation)
+    yield* transact(ref, operation, (sql) =>
+      Effect.zipRight(
+        sql`DELETE FROM destinations`,
+        Effect.forEach(rows, (row) => sql`INSERT INTO destinations ${sql.insert(row)}`, { discard: true })
+      )
+    )
+  })
+
+  const writeSystemResponse = Effect.fn("SessionManager.writeSystemResponse")(function* (
+    ref: SessionRef,
+    response: { readonly questionId: string; readonly status: string; readonly result: JsonObject }
+  ) {
+    const operation = "SessionManager.writeSystemResponse"
+    const id = `sys-resp-${yield* Clock.currentTimeMillis}-${yield* randomText}`
+    const { questionId, result, status } = response
+    const content = yield* Effect.try({
+      try: () => JSON.stringify({ type: "question_response", questionId, status, result }),
+      catch: () => new InvalidMessage({ operation, messageId: id, field: "result", reason: "not-json" })
+    })
+    return yield* writeOne(operation, ref, { id, kind: "system", content })
+  })
+
+  const writeOutboundDirect = Effect.fn("SessionManager.writeOutboundDirect")(function* (
+    ref: SessionRef,
+    input: DirectMessage
+  ) {
+    const operation = "SessionManager.writeOutboundDirect"
+    const message = yield* Effect.mapError(
+      decodeDirect(input),
+      () => new InvalidMessage({ operation, field: "message", reason: "wrong-type" })
+    )
+    const { id } = message
+    if (id === "")
+      return yield* new InvalidMessage({ operation, messageId: id, field: "id", reason: "empty" })
+    yield* known(ref, operation)
+    const timestamp = yield* now
+    const row = {
+      id,
+      in_reply_to: message.inReplyTo ?? null,
+      kind: message.kind,
+      platform_id: message.platformId ?? null,
+      channel_type: message.channelType ?? null,
+      thread_id: message.threadId ?? null,
+      content: message.content
+    }
+    return yield* transact(ref, operation, (sql) =>
+      Effect.gen(function* () {
+        const present = yield* sql<{ readonly seq: number; readonly same: number }>`
+          SELECT seq, (kind = ${row.kind} AND content = ${row.content} AND in_reply_to IS ${row.in_reply_to}
+            AND platform_id IS ${row.platform_id} AND channel_type IS ${row.channel_type}
+            AND thread_id IS ${row.thread_id}) AS same FROM airlock_direct WHERE id = ${id}`
+        const stored = present[0]
+        if (stored !== undefined) {
+          return stored.same === 1
+            ? { id, seq: stored.seq, alreadyThere: true }
+            : yield* new DuplicateMessage({ operation, sessionId: ref.sessionId, messageId: id })
+        }
+        const seq = Sequence.nextHost(yield* MessageStore.lastSequence(sql))
+        yield* sql`INSERT INTO airlock_direct ${sql.insert({ ...row, seq, timestamp })}`
+        yield* MessageStore.rememberSequence(sql, seq)
+        return { id, seq, alreadyThere: false }
+      })
+    )
+  })
+
+  const mark = (name: string, containerStatus: ContainerStatus) =>
+    Effect.fn(`SessionManager.${name}`)(function* (ref: SessionRef) {
+      const lastActive = containerStatus === "running" ? { lastActive: yield* now } : {}
+      yield* registry
+        .updateSession(ref, { containerStatus, ...lastActive })
+        .pipe(Effect.catchTag("SessionNotFound", () => Effect.fail(notFound(`SessionManager.${name}`, ref))))
+    })
+
+  return SessionManager.of({
+    resolve,
+    initFolder: Effect.fn("SessionManager.initFolder")((ref: SessionRef) =>
+      folders.init(ref, "SessionManager.initFolder")
+    ),
+    writeMessage: Effect.fn("SessionManager.writeMessage")((ref: SessionRef, message: InboundMessage) =>
+      writeOne("SessionManager.writeMessage", ref, message)
+    ),
+    writeMessages: Effect.fn("SessionManager.writeMessages")(
+      (ref: SessionRef, messages: ReadonlyArray<InboundMessage>) =>
+        write("SessionManager.writeMessages", ref, messages)
+    ),
+    writeRouting,
+    writeDestinations,
+    writeSystemResponse,
+    writeOutboundDirect,
+    readOutboxFiles: Effect.fn("SessionManager.readOutboxFiles")(
+      (ref: SessionRef, messageId: string, names: ReadonlyArray<string>) =>
+        outbox.read(ref, messageId, names, "SessionManager.readOutboxFiles")
+    ),
+    clearOutbox: Effect.fn("SessionManager.clearOutbox")((ref: SessionRef, messageId: string) =>
+      outbox.clear(ref, messageId, "SessionManager.clearOutbox")
+    ),
+    markContainerRunning: mark("markContainerRunning", "running"),
+    markContainerIdle: mark("markContainerIdle", "idle"),
+    markContainerStopped: mark("markContainerStopped", "stopped")
+  })
+})
+
+const decodeDestination = Schema.decodeUnknown(Destination)
+const decodeDirect = Schema.decodeUnknown(DirectMessage)
+
+const notFound = (operation: string, ref: SessionRef) =>
+  new SessionNotFound({ operation, agentGroupId: ref.agentGroupId, sessionId: ref.sessionId })
+
+const isSqlError = (error: unknown): error is SqlError =>
+  typeof error === "object" && error !== null && "_tag" in error && error._tag === "SqlError"
+
+/** Six characters of `0-9a-z`. */
+const randomText = Effect.map(Random.nextIntBetween(0, 36 ** 6), (n) => n.toString(36).padStart(6, "0"))

@@ -1,0 +1,95 @@
+/**
+ * Where everything of a session lies on the host.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Path from "node:path"
+import { UnsafePath } from "../protocol/AirlockError.js"
+import * as PathSegment from "../protocol/PathSegment.js"
+import type { SessionRef } from "../protocol/Session.js"
+import * as SessionLayout from "../protocol/SessionLayout.js"
+import { AirlockConfig } from "./AirlockConfig.js"
+
+type SafePath = Effect.Effect<string, UnsafePath>
+
+/**
+ * Absolute paths. Each fails with `UnsafePath` if an id in it is not one path segment, so that no id that a
+ * program was given can lead out of `base`.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
+  SessionPaths,
+  {
+    /** `<dataDir>/v2-sessions` */
+    readonly base: string
+    /** The central database, `<dataDir>/v2.db`. */
+    readonly central: string
+    /** `<base>/<agentGroupId>/<sessionId>`: what is mounted into the agent's container. */
+    readonly session: (ref: SessionRef) => SafePath
+    readonly inbound: (ref: SessionRef) => SafePath
+    readonly outbound: (ref: SessionRef) => SafePath
+    readonly heartbeat: (ref: SessionRef) => SafePath
+    /** The folder of one message's attachments for the agent. */
+    readonly inbox: (ref: SessionRef, messageId: string) => SafePath
+    /** The folder of one message's attachments from the agent. */
+    readonly outbox: (ref: SessionRef, messageId: string) => SafePath
+  }
+>() {
+  /**
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<SessionPaths, never, AirlockConfig> = Layer.effect(
+    SessionPaths,
+    Effect.map(AirlockConfig, ({ dataDir }) => {
+      const base = Path.join(dataDir, SessionLayout.sessions)
+      const session = (ref: SessionRef) =>
+        Effect.map(
+          Effect.all([
+            segment("SessionPaths.session", ref.agentGroupId),
+            segment("SessionPaths.session", ref.sessionId)
+          ]),
+          (names) => Path.join(base, ...names)
+        )
+      const inside = (name: string) => (ref: SessionRef) =>
+        Effect.map(session(ref), (folder) => Path.join(folder, name))
+      const ofMessage = (name: string) => (ref: SessionRef, messageId: string) =>
+        Effect.zipWith(session(ref), messageFolder(`SessionPaths.${name}`, messageId), (folder, own) =>
+          Path.join(folder, name, own)
+        )
+      return {
+        base,
+        central: Path.join(dataDir, SessionLayout.central),
+        session,
+        inbound: inside(SessionLayout.inbound),
+        outbound: inside(SessionLayout.outbound),
+        heartbeat: inside(SessionLayout.heartbeat),
+        inbox: ofMessage(SessionLayout.inbox),
+        outbox: ofMessage(SessionLayout.outbox)
+      }
+    })
+  )
+}
+
+const segment = (operation: string, id: string): SafePath =>
+  PathSegment.isSafe(id)
+    ? Effect.succeed(id)
+    : Effect.fail(new UnsafePath({ operation, path: id, reason: "not-a-segment" }))
+
+/**
+ * The name of a message's folder, or `UnsafePath` for an id that cannot have one: it is empty, not
+ * well-formed Unicode, or too long.
+ *
+ * @since 0.1.0
+ * @category paths
+ */
+export const messageFolder = (operation: string, messageId: string): SafePath =>
+  Option.match(PathSegment.messageFolder(messageId), {
+    onNone: () => Effect.fail(new UnsafePath({ operation, path: messageId, reason: "not-a-segment" })),
+    onSome: Effect.succeed
+  })

@@ -1,0 +1,444 @@
+/**
+ * The central database: which sessions there are, and the chats and agents that they belong to. It is the
+ * host's alone, and never mounted into a container.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import type { Fragment } from "@effect/sql/Statement"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type { UnsafePath } from "../protocol/AirlockError.js"
+import { SessionDbCorrupt, SessionDbUnavailable, SessionNotFound } from "../protocol/AirlockError.js"
+import type { SessionMode } from "../protocol/Session.js"
+import { ContainerStatus, Session, SessionMode as SessionModeSchema } from "../protocol/Session.js"
+import * as Timestamp from "../protocol/Timestamp.js"
+import { SqliteDriver } from "../storage/SqliteDriver.js"
+import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
+import { SystemCalls } from "../storage/SystemCalls.js"
+import { AirlockConfig } from "./AirlockConfig.js"
+import * as RegistrySchema from "./RegistrySchema.js"
+import { SessionPaths } from "./SessionPaths.js"
+
+/**
+ * An agent that has sessions. `folder` is the host's name for its files.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AgentGroup {
+  readonly id: string
+  readonly name: string
+  readonly folder: string
+  readonly agentProvider: string | null
+}
+
+/**
+ * A chat on some platform. `instance` tells two accounts of one channel type apart, and is the channel type
+ * itself where there is one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface MessagingGroup {
+  readonly id: string
+  readonly channelType: string
+  readonly platformId: string
+  readonly instance: string
+  readonly name: string | null
+  readonly isGroup: boolean
+}
+
+/**
+ * What makes two messages belong to one session. `shared` ignores `threadId`, `agent-shared` ignores both.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SessionKey {
+  readonly agentGroupId: string
+  readonly messagingGroupId: string | null
+  readonly threadId: string | null
+  readonly mode: SessionMode
+}
+
+/**
+ * What can change of a session.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SessionChange {
+  readonly status?: Session["status"]
+  readonly containerStatus?: ContainerStatus
+  readonly lastActive?: string
+  readonly agentProvider?: string | null
+}
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type RegistryError = SessionDbUnavailable | SessionDbCorrupt
+
+type Answer<A, E = never> = Effect.Effect<A, E | RegistryError>
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class SessionRegistry extends Context.Tag("effect-airlock/SessionRegistry")<
+  SessionRegistry,
+  {
+    /** Adds an agent group, or changes the one of that id. `folder` defaults to the id. */
+    readonly putAgentGroup: (group: {
+      readonly id: string
+      readonly name: string
+      readonly folder?: string
+      readonly agentProvider?: string | null
+    }) => Answer<void>
+    readonly getAgentGroup: (id: string) => Answer<Option.Option<AgentGroup>>
+    /** Adds a messaging group, or changes the one of that id. `instance` defaults to the channel type. */
+    readonly putMessagingGroup: (group: {
+      readonly id: string
+      readonly channelType: string
+      readonly platformId: string
+      readonly instance?: string
+      readonly name?: string | null
+      readonly isGroup?: boolean
+    }) => Answer<void>
+    readonly getMessagingGroup: (id: string) => Answer<Option.Option<MessagingGroup>>
+    readonly findMessagingGroup: (chat: {
+      readonly channelType: string
+      readonly platformId: string
+      readonly instance?: string
+    }) => Answer<Option.Option<MessagingGroup>>
+    /** Adds a session as it is. Fails with the reason `constraint` if its id or its key is taken. */
+    readonly createSession: (session: Session) => Answer<void>
+    /** The active session of a key, or `fresh`, which is then added. */
+    readonly findOrCreateSession: <E>(
+      key: SessionKey,
+      fresh: Effect.Effect<Session, E>
+    ) => Answer<{ readonly session: Session; readonly created: boolean }, E>
+    readonly findSession: (key: SessionKey) => Answer<Option.Option<Session>>
+    readonly getSession: (sessionId: string) => Answer<Option.Option<Session>>
+    readonly updateSession: (
+      ref: { readonly agentGroupId: string; readonly sessionId: string },
+      change: SessionChange
+    ) => Answer<void, SessionNotFound>
+    /** Active sessions, oldest first; with `containerStatus`, those whose container has one of these. */
+    readonly listActiveSessions: (filter?: {
+      readonly containerStatus?: ReadonlyArray<ContainerStatus>
+    }) => Answer<ReadonlyArray<Session>>
+  }
+>() {
+  /**
+   * On any database that the given `SqlClient` speaks to. Creates the tables that are missing.
+   *
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<SessionRegistry, RegistryError, SqlClient.SqlClient> = Layer.effect(
+    SessionRegistry,
+    Effect.suspend(() => make)
+  )
+
+  /**
+   * On `<dataDir>/v2.db`, which is created if it is missing.
+   *
+   * @since 0.1.0
+   */
+  static readonly layerSqlite: Layer.Layer<
+    SessionRegistry,
+    RegistryError | UnsafePath,
+    AirlockConfig | SessionPaths | SqliteDriver | SystemCalls
+  > = SessionRegistry.layer.pipe(
+    Layer.provide(
+      Layer.scoped(
+        SqlClient.SqlClient,
+        Effect.suspend(() => openCentral)
+      )
+    )
+  )
+}
+
+const failure = (name: string) =>
+  fromSql({ operation: `SessionRegistry.${name}`, resource: "central" as const })
+
+const openCentral = Effect.gen(function* () {
+  const { dataDir, patience } = yield* AirlockConfig
+  const { central } = yield* SessionPaths
+  const calls = yield* SystemCalls
+  const driver = yield* SqliteDriver
+  const subject = { operation: "SessionRegistry.layerSqlite", resource: "central" as const }
+  yield* calls.makePath(dataDir).pipe(Effect.mapError(fromSystemCall(subject, dataDir)))
+  const client = yield* driver.connect({ filename: central, patience }).pipe(
+    // Only this machine opens the central database, so its shared memory works.
+    Effect.tap((client) => client`PRAGMA journal_mode = WAL`),
+    Effect.mapError(failure("layerSqlite"))
+  )
+  return client
+})
+
+const SessionRow = Schema.Struct({
+  id: Schema.String,
+  agent_group_id: Schema.String,
+  messaging_group_id: Schema.NullOr(Schema.String),
+  thread_id: Schema.NullOr(Schema.String),
+  agent_provider: Schema.NullOr(Schema.String),
+  status: Schema.NullOr(Schema.String),
+  container_status: Schema.NullOr(Schema.String),
+  last_active: Schema.NullOr(Schema.String),
+  created_at: Schema.String,
+  session_mode: Schema.NullOr(SessionModeSchema)
+})
+
+const isContainerStatus = Schema.is(ContainerStatus)
+
+const toSession = (row: typeof SessionRow.Type): Session =>
+  new Session(
+    {
+      sessionId: row.id,
+      agentGroupId: row.agent_group_id,
+      messagingGroupId: row.messaging_group_id,
+      threadId: row.thread_id,
+      mode: row.session_mode,
+      agentProvider: row.agent_provider,
+      // A status that only some other version knows is not one in which a session is used.
+      status: row.status === "active" ? "active" : "closed",
+      containerStatus: isContainerStatus(row.container_status) ? row.container_status : "stopped",
+      lastActive: row.last_active,
+      createdAt: row.created_at
+    },
+    { disableValidation: true }
+  )
+
+const MessagingGroupRow = Schema.Struct({
+  id: Schema.String,
+  channel_type: Schema.String,
+  platform_id: Schema.String,
+  instance: Schema.NullOr(Schema.String),
+  name: Schema.NullOr(Schema.String),
+  is_group: Schema.NullOr(Schema.Number)
+})
+
+const toMessagingGroup = (row: typeof MessagingGroupRow.Type): MessagingGroup => ({
+  id: row.id,
+  channelType: row.channel_type,
+  platformId: row.platform_id,
+  instance: row.instance ?? row.channel_type,
+  name: row.name,
+  isGroup: row.is_group === 1
+})
+
+const AgentGroupRow = Schema.Struct({
+  id: Schema.String,
+  name: Schema.String,
+  folder: Schema.String,
+  agent_provider: Schema.NullOr(Schema.String)
+})
+
+const rowsOf = <A, I, B>(schema: Schema.Schema<A, I>, convert: (row: A) => B) => {
+  const decode = Schema.decodeUnknown(Schema.Array(schema))
+  return (name: string, query: Effect.Effect<ReadonlyArray<unknown>, SqlError>) =>
+    query.pipe(
+      Effect.mapError(failure(name)),
+      Effect.flatMap((rows) =>
+        Effect.mapError(
+          decode(rows),
+          () =>
+            new SessionDbCorrupt({
+              operation: `SessionRegistry.${name}`,
+              resource: "central",
+              reason: "unexpected-row"
+            })
+        )
+      ),
+      Effect.map((rows) => rows.map(convert)),
+      Effect.withTracerEnabled(false)
+    )
+}
+
+const sessions = rowsOf(SessionRow, toSession)
+const messagingGroups = rowsOf(MessagingGroupRow, toMessagingGroup)
+const agentGroups = rowsOf(AgentGroupRow, ({ agent_provider, ...rest }) => ({
+  ...rest,
+  agentProvider: agent_provider
+}))
+
+const first = <A>(rows: ReadonlyArray<A>): Option.Option<A> => Option.fromNullable(rows[0])
+
+const make = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* RegistrySchema.migrate.pipe(Effect.mapError(failure("layer")))
+
+  const run = (name: string, query: Effect.Effect<unknown, SqlError>) =>
+    query.pipe(Effect.mapError(failure(name)), Effect.withTracerEnabled(false), Effect.asVoid)
+
+  const now = Effect.map(Clock.currentTimeMillis, Timestamp.format)
+
+  /** The rows of a key, or none for a key that never finds anything. */
+  const whereKey = (key: SessionKey): Option.Option<Fragment> => {
+    if (key.mode === "agent-shared") {
+      return Option.some(sql`agent_group_id = ${key.agentGroupId} AND session_mode = 'agent-shared'`)
+    }
+    if (key.messagingGroupId === null) return Option.none()
+    const thread = threadOf(key)
+    return Option.some(
+      sql.and([
+        sql`agent_group_id = ${key.agentGroupId}`,
+        sql`messaging_group_id = ${key.messagingGroupId}`,
+        sql`session_mode IN ('shared', 'per-thread')`,
+        thread === null ? sql`thread_id IS NULL` : sql`thread_id = ${thread}`
+      ])
+    )
+  }
+
+  const findSession = (key: SessionKey) =>
+    Option.match(whereKey(key), {
+      onNone: () => Effect.succeed(Option.none<Session>()),
+      onSome: (where) =>
+        Effect.map(
+          sessions("findSession", sql`SELECT * FROM sessions WHERE status = 'active' AND ${where}`),
+          first
+        )
+    })
+
+  const row = (session: Session) => ({
+    id: session.sessionId,
+    agent_group_id: session.agentGroupId,
+    messaging_group_id: session.messagingGroupId,
+    thread_id: session.threadId,
+    agent_provider: session.agentProvider,
+    status: session.status,
+    container_status: session.containerStatus,
+    last_active: session.lastActive,
+    created_at: session.createdAt,
+    session_mode: session.mode
+  })
+
+  const findOrCreateSession = <E>(key: SessionKey, fresh: Effect.Effect<Session, E>) =>
+    Effect.flatMap(
+      findSession(key),
+      Option.match({
+        onSome: (session) => Effect.succeed({ session, created: false }),
+        onNone: () =>
+          Effect.gen(function* () {
+            const session = yield* fresh
+            const inserted = yield* sessions(
+              "findOrCreateSession",
+              sql`INSERT INTO sessions ${sql.insert(row(session))} ON CONFLICT DO NOTHING RETURNING *`
+            )
+            if (inserted.length > 0) return { session, created: true }
+            const winner = yield* findSession(key)
+            if (Option.isSome(winner)) return { session: winner.value, created: false }
+            return yield* new SessionDbUnavailable({
+              operation: "SessionRegistry.findOrCreateSession",
+              resource: "central",
+              reason: "constraint"
+            })
+          })
+      })
+    )
+
+  return SessionRegistry.of({
+    putAgentGroup: (group) =>
+      Effect.flatMap(now, (createdAt) =>
+        run(
+          "putAgentGroup",
+          sql`INSERT INTO agent_groups ${sql.insert({
+            id: group.id,
+            name: group.name,
+            folder: group.folder ?? group.id,
+            agent_provider: group.agentProvider ?? null,
+            created_at: createdAt
+          })} ON CONFLICT (id) DO UPDATE SET name = excluded.name, folder = excluded.folder, agent_provider = excluded.agent_provider`
+        )
+      ),
+    getAgentGroup: (id) =>
+      Effect.map(agentGroups("getAgentGroup", sql`SELECT * FROM agent_groups WHERE id = ${id}`), first),
+    putMessagingGroup: (group) =>
+      Effect.flatMap(now, (createdAt) =>
+        run(
+          "putMessagingGroup",
+          sql`INSERT INTO messaging_groups ${sql.insert({
+            id: group.id,
+            channel_type: group.channelType,
+            platform_id: group.platformId,
+            instance: group.instance ?? group.channelType,
+            name: group.name ?? null,
+            is_group: group.isGroup === true ? 1 : 0,
+            created_at: createdAt
+          })} ON CONFLICT (id) DO UPDATE SET channel_type = excluded.channel_type, platform_id = excluded.platform_id,
+              instance = excluded.instance, name = excluded.name, is_group = excluded.is_group`
+        )
+      ),
+    getMessagingGroup: (id) =>
+      Effect.map(
+        messagingGroups("getMessagingGroup", sql`SELECT * FROM messaging_groups WHERE id = ${id}`),
+        first
+      ),
+    findMessagingGroup: (chat) =>
+      Effect.map(
+        messagingGroups(
+          "findMessagingGroup",
+          sql`SELECT * FROM messaging_groups WHERE channel_type = ${chat.channelType}
+              AND platform_id = ${chat.platformId} AND instance = ${chat.instance ?? chat.channelType}`
+        ),
+        first
+      ),
+    createSession: (session) => run("createSession", sql`INSERT INTO sessions ${sql.insert(row(session))}`),
+    findOrCreateSession,
+    findSession,
+    getSession: (sessionId) =>
+      Effect.map(sessions("getSession", sql`SELECT * FROM sessions WHERE id = ${sessionId}`), first),
+    updateSession: (ref, change) =>
+      Effect.flatMap(
+        sessions(
+          "updateSession",
+          sql`UPDATE sessions SET ${sql.csv([
+            ...(change.status === undefined ? [] : [sql`status = ${change.status}`]),
+            ...(change.containerStatus === undefined
+              ? []
+              : [sql`container_status = ${change.containerStatus}`]),
+            ...(change.lastActive === undefined ? [] : [sql`last_active = ${change.lastActive}`]),
+            ...(change.agentProvider === undefined ? [] : [sql`agent_provider = ${change.agentProvider}`]),
+            sql`id = id`
+          ])} WHERE id = ${ref.sessionId} AND agent_group_id = ${ref.agentGroupId} RETURNING *`
+        ),
+        (rows) =>
+          rows.length > 0
+            ? Effect.void
+            : Effect.fail(
+                new SessionNotFound({
+                  operation: "SessionRegistry.updateSession",
+                  agentGroupId: ref.agentGroupId,
+                  sessionId: ref.sessionId
+                })
+              )
+      ),
+    listActiveSessions: (filter) =>
+      sessions(
+        "listActiveSessions",
+        filter?.containerStatus === undefined
+          ? sql`SELECT * FROM sessions WHERE status = 'active' ORDER BY created_at, id`
+          : sql`SELECT * FROM sessions WHERE status = 'active' AND ${sql.in(
+              "container_status",
+              filter.containerStatus
+            )} ORDER BY created_at, id`
+      )
+  })
+})
+
+/**
+ * The thread that a key stands for: none unless the mode is `per-thread`. The empty text is no thread.
+ *
+ * @since 0.1.0
+ * @category keys
+ */
+export const threadOf = (key: SessionKey): string | null =>
+  key.mode === "per-thread" && key.threadId !== "" ? key.threadId : null

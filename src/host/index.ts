@@ -1,0 +1,13 @@
+/**
+ * The host's half: the process that owns the sessions.
+ *
+ * @since 0.1.0
+ */
+export * as AirlockConfig from "./AirlockConfig.js"
+export * as AirlockHost from "./AirlockHost.js"
+export * as ChannelAdapter from "./ChannelAdapter.js"
+export * as Delivery from "./Delivery.js"
+export * as SessionDb from "./SessionDb.js"
+export * as SessionManager from "./SessionManager.js"
+export * as SessionPaths from "./SessionPaths.js"
+export * as SessionRegistry from "./SessionRegistry.js"

@@ -1,0 +1,138 @@
+/**
+ * The first of the two primitives: writing the file that is ours.
+ *
+ * Acquiring waits for the file's permit, makes sure that the path is the file and not something else that
+ * was put there, opens it, and pins DELETE journal mode. Releasing closes it, always. What comes between is an
+ * ordinary `SqlClient`.
+ *
+ * @since 0.1.0
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Path from "node:path"
+import type { StorageError } from "../protocol/AirlockError.js"
+import { SessionDbCorrupt, SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
+import * as DatabaseFile from "./DatabaseFile.js"
+import * as DatabaseHeader from "./DatabaseHeader.js"
+import * as FilePermit from "./FilePermit.js"
+import * as RollbackJournal from "./RollbackJournal.js"
+import { SafeDirectories } from "./SafeDirectory.js"
+import { SqliteDriver } from "./SqliteDriver.js"
+import type { Subject } from "./StorageFailure.js"
+import { fromSql, fromSystemCall } from "./StorageFailure.js"
+import { SystemCalls } from "./SystemCalls.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface OpenOptions {
+  /** The absolute path of the folder that the file is in. */
+  readonly directory: string
+  readonly name: string
+  /** The newest schema that the caller knows; see `Tables.version`. */
+  readonly schemaVersion: number
+  /** How long to go on trying while another process holds a lock. */
+  readonly patience: Duration.DurationInput
+}
+
+/**
+ * An open handle. `schemaVersion` is the file's own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OwnHandle {
+  readonly client: SqlClient
+  readonly schemaVersion: number
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class OwnDatabases extends Context.Tag("effect-airlock/OwnDatabases")<
+  OwnDatabases,
+  {
+    /** Opens an existing file. It never creates one: a missing file fails with the reason `missing`. */
+    readonly open: (
+      options: OpenOptions,
+      subject: Subject
+    ) => Effect.Effect<OwnHandle, StorageError, Scope.Scope>
+  }
+>() {
+  /**
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<OwnDatabases, never, SystemCalls | SafeDirectories | SqliteDriver> =
+    Layer.effect(
+      OwnDatabases,
+      Effect.suspend(() => make)
+    )
+}
+
+/** A journal of our own is at most as large as our largest transaction; this is far more. */
+const journalLimit = 256 * 1024 * 1024
+
+const make = Effect.gen(function* () {
+  const calls = yield* SystemCalls
+  const directories = yield* SafeDirectories
+  const driver = yield* SqliteDriver
+
+  const inspect = Effect.fnUntraced(function* (options: OpenOptions, subject: Subject) {
+    const directory = yield* directories.open(options.directory, subject)
+    const { fd, stats } = yield* directories.openFile(directory, options.name, subject)
+    const bytes = new Uint8Array(DatabaseHeader.length)
+    yield* calls.read(fd, bytes, 0).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
+    const header = yield* DatabaseFile.check(bytes, options.schemaVersion, subject)
+    const journal = DatabaseFile.journalName(options.name)
+    yield* directories.readFile(directory, journal, journalLimit, subject).pipe(
+      Effect.filterOrFail(
+        (contents) => !RollbackJournal.namesSuperJournal(contents),
+        () => new SessionDbCorrupt({ ...subject, reason: "super-journal" })
+      ),
+      Effect.catchIf(
+        (error) => error._tag === "SessionDbUnavailable" && error.reason === "missing",
+        () => Effect.void
+      )
+    )
+    return { header, inode: stats.ino }
+  }, Effect.scoped)
+
+  const open = Effect.fnUntraced(function* (options: OpenOptions, subject: Subject) {
+    const path = Path.join(options.directory, options.name)
+    const asFailure = fromSql(subject)
+    yield* FilePermit.hold(path, subject)
+    const { header, inode } = yield* inspect(options, subject)
+    const parent = yield* calls
+      .realpath(options.directory)
+      .pipe(Effect.mapError(fromSystemCall(subject, options.directory)))
+    const expected = Path.join(parent, options.name)
+    const client = yield* driver
+      .connect({ filename: expected, patience: options.patience })
+      .pipe(Effect.mapError(asFailure))
+    // SQLite resolves links before it opens a file, and tells where it arrived.
+    const opened = yield* client<{ readonly file: string }>`PRAGMA database_list`.pipe(
+      Effect.mapError(asFailure)
+    )
+    const now = yield* calls.lstat(path).pipe(Effect.mapError(fromSystemCall(subject, path)))
+    if (opened[0]?.file !== expected || now.ino !== inode) {
+      return yield* new UnsafePath({ operation: subject.operation, path, reason: "symbolic-link" })
+    }
+    const mode = yield* client<{ readonly journal_mode: string }>`PRAGMA journal_mode = DELETE`.pipe(
+      Effect.mapError(asFailure)
+    )
+    if (mode[0]?.journal_mode !== "delete") {
+      return yield* new SessionDbUnavailable({ ...subject, reason: "wal-mode" })
+    }
+    return { client, schemaVersion: header.userVersion }
+  })
+
+  return OwnDatabases.of({
+    open: (options, subject) => Effect.withTracerEnabled(open(options, subject), false)
+  })
+})

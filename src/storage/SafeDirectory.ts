@@ -1,0 +1,293 @@
+/**
+ * Directories whose contents another party can change at any moment.
+ *
+ * A directory is opened once, without following a link, and everything inside is then reached through its
+ * descriptor (`/proc/self/fd/<fd>/<name>`), one name at a time. Swapping the directory for a link in between
+ * changes nothing: the descriptor stays where it is. Where the system does not show descriptors as paths
+ * (macOS, Windows) names are joined to the path instead, which checks every open but cannot exclude a swap
+ * between two of them.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { BigIntStats } from "node:fs"
+import * as Path from "node:path"
+import type { SessionDbUnavailable } from "../protocol/AirlockError.js"
+import { SessionDbUnavailable as Unavailable, UnsafePath } from "../protocol/AirlockError.js"
+import type { Subject } from "./StorageFailure.js"
+import { fromSystemCall } from "./StorageFailure.js"
+import { flags, SystemCallError, SystemCalls } from "./SystemCalls.js"
+
+/**
+ * An open directory. `path` is what people know it by; `at` gives the path of a name inside it, for one call.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SafeDirectory {
+  readonly path: string
+  readonly fd: number
+  readonly at: (name: string) => string
+}
+
+/**
+ * A regular file with one link, open for reading.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SafeFile {
+  readonly fd: number
+  readonly stats: BigIntStats
+}
+
+type Failure = UnsafePath | SessionDbUnavailable
+
+/** How many bytes are read or written before other fibers get their turn. */
+const chunkBytes = 1 << 20
+
+const isCode = (code: string) => (error: SystemCallError) => error.code === code
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class SafeDirectories extends Context.Tag("effect-airlock/SafeDirectories")<
+  SafeDirectories,
+  {
+    /** Opens a directory by its path. Its last segment must not be a link; those before it are trusted. */
+    readonly open: (path: string, subject: Subject) => Effect.Effect<SafeDirectory, Failure, Scope.Scope>
+    /** Opens a directory inside another. */
+    readonly openChild: (
+      directory: SafeDirectory,
+      name: string,
+      subject: Subject
+    ) => Effect.Effect<SafeDirectory, Failure, Scope.Scope>
+    /** Makes a directory inside another if it is not there. */
+    readonly make: (directory: SafeDirectory, name: string, subject: Subject) => Effect.Effect<void, Failure>
+    /** Opens a file for reading if it is a regular one with a single link. Never waits for a FIFO. */
+    readonly openFile: (
+      directory: SafeDirectory,
+      name: string,
+      subject: Subject,
+      extraFlags?: number
+    ) => Effect.Effect<SafeFile, Failure, Scope.Scope>
+    /** The contents of a file of at most `limit` bytes; a larger one fails with the reason `too-large`. */
+    readonly readFile: (
+      directory: SafeDirectory,
+      name: string,
+      limit: number,
+      subject: Subject
+    ) => Effect.Effect<Uint8Array, Failure>
+    /** Makes a file that was not there, in place of whatever else had that name, for writing. */
+    readonly createFile: (
+      directory: SafeDirectory,
+      name: string,
+      subject: Subject
+    ) => Effect.Effect<number, Failure, Scope.Scope>
+    /** Writes a new file, and waits until it is on the disk. What was written of a failed one is removed. */
+    readonly writeFile: <E>(
+      directory: SafeDirectory,
+      name: string,
+      content: Stream.Stream<Uint8Array, E>,
+      subject: Subject
+    ) => Effect.Effect<void, Failure | E>
+    /** Removes a file, a link, or a directory with all that is in it, following nothing. Absent is fine. */
+    readonly remove: (
+      directory: SafeDirectory,
+      name: string,
+      subject: Subject
+    ) => Effect.Effect<void, Failure>
+  }
+>() {
+  /**
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<SafeDirectories, never, SystemCalls> = Layer.effect(
+    SafeDirectories,
+    Effect.suspend(() => make)
+  )
+}
+
+const make = Effect.gen(function* () {
+  const calls = yield* SystemCalls
+
+  const openPath = (path: string, through: string, subject: Subject) =>
+    Effect.acquireRelease(calls.open(through, flags.directory), calls.close).pipe(
+      Effect.catchAll((error) =>
+        // Linux answers ENOTDIR for a link to a directory: ask which of the two it is.
+        calls.lstat(through).pipe(
+          Effect.map((stats) => (stats.isSymbolicLink() ? "ELOOP" : error.code)),
+          Effect.orElseSucceed(() => error.code),
+          Effect.flatMap((code) => Effect.fail(new SystemCallError({ call: error.call, code })))
+        )
+      ),
+      Effect.map((fd): SafeDirectory => {
+        const base = calls.descriptors === undefined ? path : `${calls.descriptors}/${fd}`
+        return { path, fd, at: (name) => `${base}/${name}` }
+      }),
+      Effect.mapError(fromSystemCall(subject, path))
+    )
+
+  const open = (path: string, subject: Subject) => openPath(path, path, subject)
+
+  const openChild = (directory: SafeDirectory, name: string, subject: Subject) =>
+    openPath(Path.join(directory.path, name), directory.at(name), subject)
+
+  const makeDirectory = (directory: SafeDirectory, name: string, subject: Subject) =>
+    calls.makeDirectory(directory.at(name)).pipe(
+      Effect.catchIf(isCode("EEXIST"), () => Effect.void),
+      Effect.mapError(fromSystemCall(subject, Path.join(directory.path, name)))
+    )
+
+  const openFile = Effect.fnUntraced(function* (
+    directory: SafeDirectory,
+    name: string,
+    subject: Subject,
+    extraFlags = 0
+  ) {
+    const path = Path.join(directory.path, name)
+    const fd = yield* Effect.acquireRelease(
+      calls.open(directory.at(name), flags.read | extraFlags),
+      calls.close
+    ).pipe(Effect.mapError(fromSystemCall(subject, path)))
+    const stats = yield* calls.fstat(fd).pipe(Effect.mapError(fromSystemCall(subject, path)))
+    const reason = whyUnsafe(stats)
+    if (reason !== undefined) {
+      return yield* new UnsafePath({ operation: subject.operation, path, reason })
+    }
+    return { fd, stats }
+  })
+
+  const readFile = Effect.fnUntraced(function* (
+    directory: SafeDirectory,
+    name: string,
+    limit: number,
+    subject: Subject
+  ) {
+    const { fd, stats } = yield* openFile(directory, name, subject)
+    const chunks: Array<Uint8Array> = []
+    let length = 0
+    for (;;) {
+      if (length > limit || stats.size > limit) {
+        return yield* new Unavailable({ ...subject, reason: "too-large" })
+      }
+      const chunk = new Uint8Array(Math.min(chunkBytes, limit + 1 - length))
+      const count = yield* calls
+        .read(fd, chunk, length)
+        .pipe(Effect.mapError(fromSystemCall(subject, Path.join(directory.path, name))))
+      if (count === 0) return concat(chunks, length)
+      chunks.push(chunk.subarray(0, count))
+      length += count
+      yield* Effect.yieldNow()
+    }
+  }, Effect.scoped)
+
+  const createFile = Effect.fnUntraced(function* (directory: SafeDirectory, name: string, subject: Subject) {
+    const path = Path.join(directory.path, name)
+    const create = Effect.acquireRelease(calls.open(directory.at(name), flags.create, 0o644), calls.close)
+    return yield* create.pipe(
+      Effect.mapError(fromSystemCall(subject, path)),
+      Effect.catchIf(
+        (error) => error._tag === "SessionDbUnavailable" && error.code === "EEXIST",
+        () =>
+          Effect.zipRight(
+            remove(directory, name, subject),
+            Effect.mapError(create, fromSystemCall(subject, path))
+          )
+      )
+    )
+  })
+
+  const writeFile = <E>(
+    directory: SafeDirectory,
+    name: string,
+    content: Stream.Stream<Uint8Array, E>,
+    subject: Subject
+  ) =>
+    Effect.gen(function* () {
+      const fd = yield* createFile(directory, name, subject)
+      const failure = fromSystemCall(subject, Path.join(directory.path, name))
+      yield* Stream.runFoldEffect(content, 0, (position, chunk) =>
+        calls
+          .write(fd, chunk, position)
+          .pipe(
+            Effect.mapError(failure),
+            Effect.zipLeft(Effect.yieldNow()),
+            Effect.as(position + chunk.byteLength)
+          )
+      )
+      yield* Effect.mapError(calls.sync(fd), failure)
+    }).pipe(
+      Effect.scoped,
+      Effect.onError(() => Effect.ignore(remove(directory, name, subject)))
+    )
+
+  const removeAll = (
+    directory: SafeDirectory,
+    name: string,
+    subject: Subject
+  ): Effect.Effect<void, Failure | SystemCallError, Scope.Scope> =>
+    calls.unlink(directory.at(name)).pipe(
+      Effect.catchIf(isCode("ENOENT"), () => Effect.void),
+      Effect.catchIf(
+        // What Linux and what macOS answers for a directory.
+        (error) => error.code === "EISDIR" || error.code === "EPERM",
+        () =>
+          Effect.gen(function* () {
+            const child = yield* openChild(directory, name, subject)
+            for (const entry of yield* calls.list(child.at("."))) yield* removeAll(child, entry, subject)
+            yield* calls.removeDirectory(directory.at(name))
+          }).pipe(Effect.scoped)
+      )
+    )
+
+  const remove = (directory: SafeDirectory, name: string, subject: Subject) =>
+    removeAll(directory, name, subject).pipe(
+      Effect.scoped,
+      Effect.mapError((error) =>
+        error._tag === "SystemCallError"
+          ? fromSystemCall(subject, Path.join(directory.path, name))(error)
+          : error
+      )
+    )
+
+  return SafeDirectories.of({
+    open,
+    openChild,
+    make: makeDirectory,
+    openFile,
+    readFile,
+    createFile,
+    writeFile,
+    remove
+  })
+})
+
+const concat = (chunks: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
+  const first = chunks[0]
+  if (chunks.length === 1 && first !== undefined) return first
+  const whole = new Uint8Array(length)
+  let at = 0
+  for (const chunk of chunks) {
+    whole.set(chunk, at)
+    at += chunk.byteLength
+  }
+  return whole
+}
+
+/**
+ * Why a file must not be used: it is not a regular file, or has another name somewhere else.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const whyUnsafe = (stats: BigIntStats): UnsafePath["reason"] | undefined => {
+  if (stats.isSymbolicLink()) return "symbolic-link"
+  if (!stats.isFile()) return "not-a-regular-file"
+  return stats.nlink > 1n ? "hard-link" : undefined
+}

@@ -1,0 +1,325 @@
+/**
+ * The second of the two primitives: reading the file that is the other side's.
+ *
+ * Locks and caches do not cross a mount, so reading the other side's file with SQLite gives torn pages, or
+ * errors, or (opened for writing) destroys it. Instead the file and its rollback journal are copied to where
+ * only we can reach them, and the copy is opened there; a journal that a killed writer left is rolled back
+ * in the copy.
+ *
+ * A copy is good when nothing was written while it was made: before and after, either there was no journal and
+ * the header, size and modification time of the file are the same, or the same journal was there throughout.
+ * SQLite syncs the journal before it touches the database, so a copy of the database followed by a copy of
+ * the journal that was there all along has all that is needed to roll back. Otherwise it is made again.
+ *
+ * @since 0.1.0
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Path from "node:path"
+import type { StorageError } from "../protocol/AirlockError.js"
+import { SessionDbCorrupt, SessionDbUnavailable } from "../protocol/AirlockError.js"
+import * as DatabaseFile from "./DatabaseFile.js"
+import * as DatabaseHeader from "./DatabaseHeader.js"
+import * as FilePermit from "./FilePermit.js"
+import * as RollbackJournal from "./RollbackJournal.js"
+import type { SafeDirectory, SafeFile } from "./SafeDirectory.js"
+import { SafeDirectories } from "./SafeDirectory.js"
+import { SqliteDriver } from "./SqliteDriver.js"
+import type { Subject } from "./StorageFailure.js"
+import { fromSql, fromSystemCall } from "./StorageFailure.js"
+import { flags, SystemCalls } from "./SystemCalls.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface SnapshotOptions {
+  /** The absolute path of the folder that the file is in. */
+  readonly directory: string
+  readonly name: string
+  /**
+   * `local`: this side sees the file as it is. `mount`: through a mount whose client caches names, sizes and
+   * pages, so the folder is listed and the page cache bypassed.
+   */
+  readonly view: "local" | "mount"
+  /** The newest schema that the caller knows; see `Tables.version`. */
+  readonly schemaVersion: number
+  /** The largest file that is copied, in bytes; also the largest journal. */
+  readonly limit: number
+  /** How long to go on trying while the file keeps changing. */
+  readonly patience: Duration.DurationInput
+}
+
+/**
+ * What a file looked like: equal stamps mean an unchanged file.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ChangeStamp = string
+
+/**
+ * A private copy of the file as it was at one moment, open for reading.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Snapshot {
+  readonly client: SqlClient
+  readonly stamp: ChangeStamp
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Snapshots extends Context.Tag("effect-airlock/Snapshots")<
+  Snapshots,
+  {
+    /** Takes a snapshot. It goes away with the scope. */
+    readonly open: (
+      options: SnapshotOptions,
+      subject: Subject
+    ) => Effect.Effect<Snapshot, StorageError, Scope.Scope>
+    /** What the file looks like now. Costs a few microseconds, and opens no database. */
+    readonly stamp: (options: SnapshotOptions, subject: Subject) => Effect.Effect<ChangeStamp, StorageError>
+  }
+>() {
+  /**
+   * Keeps the copies in a folder of its own, which only this user can enter and which goes away with the
+   * layer.
+   *
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<
+    Snapshots,
+    SessionDbUnavailable,
+    SystemCalls | SafeDirectories | SqliteDriver | FileSystem.FileSystem
+  > = Layer.scoped(
+    Snapshots,
+    Effect.suspend(() => make)
+  )
+}
+
+interface Observed {
+  readonly stamp: ChangeStamp
+  readonly header: Uint8Array
+  /** Absent when there is no journal, or one that has not been written to. */
+  readonly journal: { readonly identity: string; readonly size: bigint } | undefined
+}
+
+/** The file changed while it was looked at. */
+const changing = (subject: Subject) => new SessionDbUnavailable({ ...subject, reason: "busy" })
+
+const isMissing = (error: StorageError): boolean =>
+  error._tag === "SessionDbUnavailable" && error.reason === "missing"
+
+const isChanging = (error: StorageError): boolean =>
+  error._tag === "SessionDbUnavailable" && error.reason === "busy" && error.code === undefined
+
+const make = Effect.gen(function* () {
+  const calls = yield* SystemCalls
+  const directories = yield* SafeDirectories
+  const driver = yield* SqliteDriver
+  const fileSystem = yield* FileSystem.FileSystem
+  const home = yield* fileSystem
+    .makeTempDirectoryScoped({ prefix: "effect-airlock-" })
+    .pipe(
+      Effect.mapError(
+        () =>
+          new SessionDbUnavailable({
+            operation: "Snapshots.layer",
+            resource: "folder",
+            reason: "not-writable"
+          })
+      )
+    )
+  let copies = 0
+
+  /**
+   * Uses a file around the page cache, which may be stale, if this is a mount. File systems that want such
+   * reads aligned in memory (local disks, whose cache is never stale) answer EINVAL, and are read as usual.
+   */
+  const withFile = <A>(
+    directory: SafeDirectory,
+    name: string,
+    options: SnapshotOptions,
+    subject: Subject,
+    use: (file: SafeFile) => Effect.Effect<A, StorageError>
+  ) => {
+    const attempt = (extraFlags: number) =>
+      Effect.scoped(Effect.flatMap(directories.openFile(directory, name, subject, extraFlags), use))
+    return options.view === "local" || flags.direct === 0
+      ? attempt(0)
+      : Effect.catchIf(
+          attempt(flags.direct),
+          (error) => error._tag === "SessionDbUnavailable" && error.code === "EINVAL",
+          () => attempt(0)
+        )
+  }
+
+  const readAt = (fd: number, buffer: Uint8Array, position: number, name: string, subject: Subject) =>
+    calls.read(fd, buffer, position).pipe(Effect.mapError(fromSystemCall(subject, name)))
+
+  /** All of a file, however long its size says it is: sizes are stale through a mount. */
+  const readAll = (directory: SafeDirectory, name: string, options: SnapshotOptions, subject: Subject) =>
+    withFile(directory, name, options, subject, ({ fd, stats }) =>
+      Effect.gen(function* () {
+        const chunks: Array<Uint8Array> = []
+        let length = 0
+        for (;;) {
+          if (length > options.limit || stats.size > options.limit) {
+            return yield* new SessionDbUnavailable({ ...subject, reason: "too-large" })
+          }
+          const chunk = Buffer.allocUnsafeSlow(1 << 20)
+          const count = yield* readAt(fd, chunk, length, name, subject)
+          if (count === 0) return { bytes: Buffer.concat(chunks, length), stats }
+          chunks.push(chunk.subarray(0, count))
+          length += count
+        }
+      })
+    )
+
+  const readHead = (directory: SafeDirectory, name: string, options: SnapshotOptions, subject: Subject) =>
+    withFile(directory, name, options, subject, ({ fd, stats }) => {
+      const head = Buffer.allocUnsafeSlow(4096)
+      return Effect.map(readAt(fd, head, 0, name, subject), (count) => ({
+        head: head.subarray(0, count),
+        stats
+      }))
+    })
+
+  const journalOf = Effect.fnUntraced(function* (
+    directory: SafeDirectory,
+    options: SnapshotOptions,
+    subject: Subject
+  ) {
+    const name = DatabaseFile.journalName(options.name)
+    if (options.view === "mount") {
+      // Asking for one name is answered from the mount's cache; listing the folder asks the other side.
+      const names = yield* calls
+        .list(directory.at("."))
+        .pipe(Effect.mapError(fromSystemCall(subject, directory.path)))
+      if (!names.includes(name)) return undefined
+    }
+    return yield* readHead(directory, name, options, subject).pipe(
+      Effect.map(({ head, stats }) => {
+        const nonce = RollbackJournal.nonce(head)
+        return nonce === undefined ? undefined : { identity: `${stats.ino}.${nonce}`, size: stats.size }
+      }),
+      Effect.catchIf(isMissing, () =>
+        options.view === "mount" ? Effect.fail(changing(subject)) : Effect.succeed(undefined)
+      )
+    )
+  })
+
+  const observe = Effect.fnUntraced(function* (
+    directory: SafeDirectory,
+    options: SnapshotOptions,
+    subject: Subject
+  ) {
+    const journal = yield* journalOf(directory, options, subject)
+    const { head, stats } = yield* readHead(directory, options.name, options, subject)
+    const stamp = `${stats.ino}.${stats.size}.${stats.mtimeNs}.${head.subarray(24, 32).toString("hex")}`
+    const observed: Observed = {
+      stamp: journal === undefined ? stamp : `${stamp}+${journal.identity}.${journal.size}`,
+      header: head.subarray(0, DatabaseHeader.length),
+      journal
+    }
+    return observed
+  })
+
+  const copy = Effect.fnUntraced(function* (options: SnapshotOptions, subject: Subject) {
+    const directory = yield* directories.open(options.directory, subject)
+    const before = yield* observe(directory, options, subject)
+    const database = yield* readAll(directory, options.name, options, subject)
+    const after = yield* observe(directory, options, subject)
+    if (before.journal?.identity !== after.journal?.identity) return yield* changing(subject)
+    const header = yield* DatabaseFile.check(database.bytes, options.schemaVersion, subject)
+
+    if (after.journal === undefined) {
+      const same =
+        before.stamp === after.stamp &&
+        Buffer.compare(database.bytes.subarray(0, DatabaseHeader.length), after.header) === 0
+      if (!same) return yield* changing(subject)
+      if (database.bytes.byteLength < header.pages * header.pageSize) return yield* changing(subject)
+      return { database: database.bytes, journal: undefined, stamp: after.stamp }
+    }
+    const journal = yield* readAll(directory, DatabaseFile.journalName(options.name), options, subject).pipe(
+      Effect.catchIf(isMissing, () => Effect.fail(changing(subject)))
+    )
+    const identity = `${journal.stats.ino}.${RollbackJournal.nonce(journal.bytes)}`
+    if (identity !== after.journal.identity || !RollbackJournal.isWhole(journal.bytes)) {
+      return yield* changing(subject)
+    }
+    if (RollbackJournal.namesSuperJournal(journal.bytes)) {
+      return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
+    }
+    return { database: database.bytes, journal: journal.bytes, stamp: after.stamp }
+  }, Effect.scoped)
+
+  const place = (path: string, bytes: Uint8Array) =>
+    Effect.acquireUseRelease(
+      calls.open(path, flags.create, 0o600),
+      (fd) => calls.write(fd, bytes, 0),
+      calls.close
+    )
+
+  const discard = (path: string) =>
+    Effect.forEach([path, DatabaseFile.journalName(path)], (name) => Effect.ignore(calls.unlink(name)), {
+      discard: true
+    })
+
+  const open = Effect.fnUntraced(function* (options: SnapshotOptions, subject: Subject) {
+    const file = Path.join(options.directory, options.name)
+    const copied = yield* FilePermit.hold(file, subject).pipe(
+      Effect.zipRight(
+        Effect.retry(copy(options, subject), { schedule: untilQuiet(options.patience), while: isChanging })
+      ),
+      Effect.scoped
+    )
+    const path = Path.join(home, `${copies++}.db`)
+    yield* Effect.addFinalizer(() => discard(path))
+    yield* place(path, copied.database).pipe(
+      Effect.zipRight(
+        copied.journal === undefined ? Effect.void : place(DatabaseFile.journalName(path), copied.journal)
+      ),
+      Effect.mapError(fromSystemCall(subject, path))
+    )
+    const client = yield* Effect.gen(function* () {
+      const client = yield* driver.connect({ filename: path, patience: 0 })
+      yield* client`PRAGMA synchronous = OFF`
+      yield* client`PRAGMA trusted_schema = OFF`
+      // The first read of the file rolls a journal back; after that nothing may change the copy.
+      yield* client`SELECT count(*) FROM sqlite_schema`
+      yield* client`PRAGMA query_only = ON`
+      return client
+    }).pipe(Effect.mapError(fromSql(subject)))
+    // The open connection keeps the copy; without a name it cannot outlive the process.
+    yield* discard(path)
+    return { client, stamp: copied.stamp }
+  })
+
+  const stamp = Effect.fnUntraced(function* (options: SnapshotOptions, subject: Subject) {
+    yield* FilePermit.hold(Path.join(options.directory, options.name), subject)
+    const directory = yield* directories.open(options.directory, subject)
+    return (yield* observe(directory, options, subject)).stamp
+  }, Effect.scoped)
+
+  return Snapshots.of({
+    open: (options, subject) => Effect.withTracerEnabled(open(options, subject), false),
+    stamp: (options, subject) => Effect.withTracerEnabled(stamp(options, subject), false)
+  })
+})
+
+/** A few immediate attempts, because a writer's gap may be short, and then one each millisecond. */
+const untilQuiet = (patience: Duration.DurationInput) =>
+  Schedule.recurs(20).pipe(
+    Schedule.andThen(Schedule.spaced(Duration.millis(1)).pipe(Schedule.upTo(patience)))
+  )

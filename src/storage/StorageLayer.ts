@@ -1,0 +1,42 @@
+/**
+ * All services of this folder.
+ *
+ * @since 0.1.0
+ */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as Layer from "effect/Layer"
+import type { SessionDbUnavailable } from "../protocol/AirlockError.js"
+import { OwnDatabases } from "./OwnDatabase.js"
+import { SafeDirectories } from "./SafeDirectory.js"
+import { Snapshots } from "./Snapshot.js"
+import { SqliteDriver } from "./SqliteDriver.js"
+import { SystemCalls } from "./SystemCalls.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Storage = OwnDatabases | SafeDirectories | Snapshots | SqliteDriver | SystemCalls
+
+/**
+ * Everything but the two services that touch the operating system and SQLite, for tests that replace those.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWithoutCalls: Layer.Layer<
+  OwnDatabases | SafeDirectories | Snapshots,
+  SessionDbUnavailable,
+  SystemCalls | SqliteDriver
+> = Layer.mergeAll(OwnDatabases.layer, Snapshots.layer).pipe(
+  Layer.provideMerge(SafeDirectories.layer),
+  Layer.provide(NodeFileSystem.layer)
+)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Storage, SessionDbUnavailable> = layerWithoutCalls.pipe(
+  Layer.provideMerge(Layer.merge(SystemCalls.layer, SqliteDriver.layer))
+)

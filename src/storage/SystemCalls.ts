@@ -1,0 +1,124 @@
+/**
+ * The operating system's file calls that the library makes on anything that another party can touch. They
+ * are a service, so that a test can make any of them fail, or stop the process at it.
+ *
+ * `@effect/platform`'s `FileSystem` has no `lstat`, no `O_NOFOLLOW` and no directory descriptors, which is
+ * what safety needs here. Calls on metadata are synchronous, because a few microseconds of work are not
+ * worth a thread; `sync` waits for the disk and is not.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Fs from "node:fs"
+
+/**
+ * A call that failed. `code` is the operating system's, such as `ENOENT`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SystemCallError extends Data.TaggedError("SystemCallError")<{
+  readonly call: string
+  readonly code: string
+}> {
+  override get message(): string {
+    return `${this.call}: ${this.code}`
+  }
+}
+
+type Call<A> = Effect.Effect<A, SystemCallError>
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
+  SystemCalls,
+  {
+    /** Where the system shows open descriptors as paths: `/proc/self/fd` on Linux, nowhere else. */
+    readonly descriptors: string | undefined
+    readonly open: (path: string, flags: number, mode?: number) => Call<number>
+    readonly close: (fd: number) => Effect.Effect<void>
+    readonly fstat: (fd: number) => Call<Fs.BigIntStats>
+    readonly lstat: (path: string) => Call<Fs.BigIntStats>
+    readonly realpath: (path: string) => Call<string>
+    /** Reads at `position` into `buffer`; the number of bytes read, 0 at the end. */
+    readonly read: (fd: number, buffer: Uint8Array, position: number) => Call<number>
+    /** Writes all of `bytes` at `position`. */
+    readonly write: (fd: number, bytes: Uint8Array, position: number) => Call<void>
+    /** Waits until what was written is on the disk. */
+    readonly sync: (fd: number) => Call<void>
+    readonly list: (path: string) => Call<ReadonlyArray<string>>
+    readonly makeDirectory: (path: string) => Call<void>
+    /** Makes a directory and those above it, where they are missing. */
+    readonly makePath: (path: string) => Call<void>
+    readonly removeDirectory: (path: string) => Call<void>
+    readonly unlink: (path: string) => Call<void>
+    readonly link: (from: string, to: string) => Call<void>
+    readonly rename: (from: string, to: string) => Call<void>
+    readonly chown: (fd: number, uid: number, gid: number) => Call<void>
+    /** Sets the access and modification times, in milliseconds since 1970. */
+    readonly setTimes: (fd: number, millis: number) => Call<void>
+  }
+>() {
+  /**
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<SystemCalls> = Layer.sync(SystemCalls, () => ({
+    descriptors: Fs.existsSync("/proc/self/fd") ? "/proc/self/fd" : undefined,
+    open: (path, flags, mode) => attempt("open", () => Fs.openSync(path, flags, mode)),
+    close: (fd) => Effect.sync(() => Fs.closeSync(fd)),
+    fstat: (fd) => attempt("fstat", () => Fs.fstatSync(fd, { bigint: true })),
+    lstat: (path) => attempt("lstat", () => Fs.lstatSync(path, { bigint: true })),
+    realpath: (path) => attempt("realpath", () => Fs.realpathSync.native(path)),
+    read: (fd, buffer, position) =>
+      attempt("read", () => Fs.readSync(fd, buffer, 0, buffer.byteLength, position)),
+    write: (fd, bytes, position) =>
+      attempt("write", () => {
+        for (let written = 0; written < bytes.byteLength;) {
+          written += Fs.writeSync(fd, bytes, written, bytes.byteLength - written, position + written)
+        }
+      }),
+    sync: (fd) =>
+      Effect.async((resume) =>
+        Fs.fsync(fd, (cause) => resume(cause === null ? Effect.void : Effect.fail(failed("fsync", cause))))
+      ),
+    list: (path) => attempt("readdir", () => Fs.readdirSync(path)),
+    makeDirectory: (path) => attempt("mkdir", () => Fs.mkdirSync(path)),
+    makePath: (path) => attempt("mkdir", () => void Fs.mkdirSync(path, { recursive: true })),
+    removeDirectory: (path) => attempt("rmdir", () => Fs.rmdirSync(path)),
+    unlink: (path) => attempt("unlink", () => Fs.unlinkSync(path)),
+    link: (from, to) => attempt("link", () => Fs.linkSync(from, to)),
+    rename: (from, to) => attempt("rename", () => Fs.renameSync(from, to)),
+    chown: (fd, uid, gid) => attempt("fchown", () => Fs.fchownSync(fd, uid, gid)),
+    setTimes: (fd, millis) => attempt("futimes", () => Fs.futimesSync(fd, millis / 1000, millis / 1000))
+  }))
+}
+
+const failed = (call: string, cause: unknown): SystemCallError =>
+  new SystemCallError({
+    call,
+    code: cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "UNKNOWN"
+  })
+
+const attempt = <A>(call: string, run: () => A): Call<A> =>
+  Effect.try({ try: run, catch: (cause) => failed(call, cause) })
+
+/**
+ * Flags for `open`. A flag that the system lacks is 0: on Windows nothing is refused for being a link, and
+ * the checks that come after opening are what remains.
+ *
+ * @since 0.1.0
+ * @category flags
+ */
+export const flags = {
+  read: Fs.constants.O_RDONLY | (Fs.constants.O_NOFOLLOW ?? 0) | (Fs.constants.O_NONBLOCK ?? 0),
+  /** For a path that nobody else has a say in: links are followed, but a FIFO is not waited for. */
+  readFollowing: Fs.constants.O_RDONLY | (Fs.constants.O_NONBLOCK ?? 0),
+  create: Fs.constants.O_RDWR | Fs.constants.O_CREAT | Fs.constants.O_EXCL | (Fs.constants.O_NOFOLLOW ?? 0),
+  directory: Fs.constants.O_RDONLY | (Fs.constants.O_DIRECTORY ?? 0) | (Fs.constants.O_NOFOLLOW ?? 0),
+  direct: Fs.constants.O_DIRECT ?? 0
+} as const

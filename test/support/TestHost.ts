@@ -1,0 +1,106 @@
+/**
+ * A whole host on a data directory of its own, which goes away with the scope.
+ */
+import type { FileSystem } from "@effect/platform"
+import { NodeContext } from "@effect/platform-node"
+import { Context, Effect, Layer, Ref } from "effect"
+import type { AirlockConfig } from "effect-airlock"
+import { AirlockHost, ChannelAdapter, SessionManager, SessionPaths, SessionRegistry } from "effect-airlock"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+
+/** A temporary directory, as the file system itself calls it. */
+export const temporaryDirectory = Effect.acquireRelease(
+  Effect.sync(() => Fs.realpathSync(Fs.mkdtempSync(Path.join(Os.tmpdir(), "airlock-test-")))),
+  (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
+)
+
+/** The envelopes that the test's channel adapter was given, and what it answers to the next ones. */
+export class Channel extends Context.Tag("test/Channel")<
+  Channel,
+  {
+    readonly envelopes: Ref.Ref<ReadonlyArray<ChannelAdapter.Envelope>>
+    readonly answer: Ref.Ref<ChannelAdapter.Deliver>
+  }
+>() {}
+
+const channel = Layer.effect(
+  Channel,
+  Effect.all({
+    envelopes: Ref.make<ReadonlyArray<ChannelAdapter.Envelope>>([]),
+    answer: Ref.make<ChannelAdapter.Deliver>(() => Effect.succeed(ChannelAdapter.delivered()))
+  })
+)
+
+const recording = Layer.unwrapEffect(
+  Effect.map(Channel, ({ answer, envelopes }) =>
+    ChannelAdapter.ChannelAdapter.layer((envelope) =>
+      Effect.zipRight(
+        Ref.update(envelopes, (all) => [...all, envelope]),
+        Effect.flatMap(Ref.get(answer), (deliver) => deliver(envelope))
+      )
+    )
+  )
+)
+
+/** Everything that a test of the host may ask for. */
+export type Services = AirlockHost.AirlockHost | Channel | NodeContext.NodeContext | FileSystem.FileSystem
+
+/** A host on `dataDir`. */
+export const layerAt = (
+  dataDir: string,
+  options: Omit<AirlockConfig.Options, "dataDir"> = {}
+): Layer.Layer<Services, AirlockHost.LayerError> =>
+  AirlockHost.layer({ dataDir, ...options }).pipe(
+    Layer.provideMerge(recording.pipe(Layer.provideMerge(channel))),
+    Layer.provideMerge(NodeContext.layer)
+  )
+
+/** A host on a temporary data directory. */
+export const layer = (
+  options: Omit<AirlockConfig.Options, "dataDir"> = {}
+): Layer.Layer<Services, AirlockHost.LayerError> =>
+  Layer.unwrapScoped(Effect.map(temporaryDirectory, (dataDir) => layerAt(dataDir, options)))
+
+/** Runs a test on a host of its own. */
+export const withHost =
+  (options: Omit<AirlockConfig.Options, "dataDir"> = {}) =>
+  <A, E, R>(test: Effect.Effect<A, E, R>) =>
+    Effect.provide(test, layer(options))
+
+/** A session in a chat that the registry knows, with its folder and its routing. */
+export const newSession = (name = "chat") =>
+  Effect.gen(function* () {
+    const manager = yield* SessionManager.SessionManager
+    const registry = yield* SessionRegistry.SessionRegistry
+    yield* registry.putMessagingGroup({ id: name, channelType: "test", platformId: name })
+    const { session } = yield* manager.resolve({
+      agentGroupId: "agent",
+      messagingGroupId: name,
+      threadId: null,
+      mode: "shared"
+    })
+    yield* manager.writeRouting(session)
+    return session
+  })
+
+/** The folder of a session. */
+export const folderOf = (ref: { readonly agentGroupId: string; readonly sessionId: string }) =>
+  Effect.flatMap(SessionPaths.SessionPaths, (paths) => paths.session(ref))
+
+/** Every file below a folder, relative to it and sorted, with its contents; links are named, not followed. */
+export const contentsOf = (folder: string): Record<string, string> => {
+  const contents: Record<string, string> = {}
+  const visit = (relative: string) => {
+    for (const entry of Fs.readdirSync(Path.join(folder, relative), { withFileTypes: true })) {
+      const path = Path.join(relative, entry.name)
+      if (entry.isDirectory()) visit(path)
+      else if (entry.isSymbolicLink()) contents[path] = `-> ${Fs.readlinkSync(Path.join(folder, path))}`
+      else if (entry.isFile()) contents[path] = Fs.readFileSync(Path.join(folder, path)).toString("base64")
+      else contents[path] = "(special)"
+    }
+  }
+  visit("")
+  return Object.fromEntries(Object.entries(contents).sort(([a], [b]) => (a < b ? -1 : 1)))
+}

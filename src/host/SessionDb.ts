@@ -15,6 +15,7 @@ import * as Tables from "../protocol/Tables.js"
 import { OwnDatabases } from "../storage/OwnDatabase.js"
 import type { ChangeStamp, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
+import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql } from "../storage/StorageFailure.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import { SessionPaths } from "./SessionPaths.js"
@@ -70,8 +71,8 @@ const make = Effect.gen(function* () {
   const own = yield* OwnDatabases
   const snapshots = yield* Snapshots
 
-  const inbound = Effect.fnUntraced(function* (ref: SessionRef, operation = "SessionDb.inbound") {
-    const subject = { operation, resource: "inbound" as const }
+  const inbound = Effect.fnUntraced(function* (ref: SessionRef, operation: string = "SessionDb.inbound") {
+    const subject: Subject = { operation, resource: "inbound" }
     const directory = yield* paths.session(ref)
     const handle = yield* own.open(
       { directory, name: SessionLayout.inbound, schemaVersion: Tables.version, patience },

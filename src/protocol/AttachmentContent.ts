@@ -69,8 +69,8 @@ export const isBase64 = (data: string): boolean => {
  * @category rewriting
  */
 export const placed = (entry: JsonObject, name: string, localPath: string): JsonObject => {
-  const { data: _, ...rest } = entry
-  return { ...rest, name, localPath }
+  const rest = Object.entries(entry).filter(([key]) => key !== "data")
+  return { ...Object.fromEntries(rest), name, localPath }
 }
 
 /**

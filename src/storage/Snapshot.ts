@@ -128,18 +128,16 @@ const make = Effect.gen(function* () {
   const directories = yield* SafeDirectories
   const driver = yield* SqliteDriver
   const fileSystem = yield* FileSystem.FileSystem
-  const home = yield* fileSystem
-    .makeTempDirectoryScoped({ prefix: "effect-airlock-" })
-    .pipe(
-      Effect.mapError(
-        () =>
-          new SessionDbUnavailable({
-            operation: "Snapshots.layer",
-            resource: "folder",
-            reason: "not-writable"
-          })
-      )
+  const home = yield* fileSystem.makeTempDirectoryScoped({ prefix: "effect-airlock-" }).pipe(
+    Effect.mapError(
+      () =>
+        new SessionDbUnavailable({
+          operation: "Snapshots.layer",
+          resource: "folder",
+          reason: "not-writable"
+        })
     )
+  )
   let copies = 0
 
   /**

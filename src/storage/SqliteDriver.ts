@@ -69,7 +69,7 @@ export class SqliteDriver extends Context.Tag("effect-airlock/SqliteDriver")<
   ).pipe(Layer.provide(Reactivity.layer))
 }
 
-const typeId: SqlClient.TypeId = SqlClient.TypeId
+const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]: SqlClient.TypeId }
 
 /** How long SQLite itself waits for a lock. The event loop stands still meanwhile. */
 const busyTimeoutMillis = 5
@@ -101,7 +101,7 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
 
   const statements = Statement.make(acquirer, Statement.makeCompilerSqlite(), [], undefined)
   const client: SqlClient.SqlClient = Object.assign(statements, {
-    [SqlClient.TypeId]: typeId,
+    ...typed,
     reserve: Effect.zipRight(
       Effect.acquireRelease(semaphore.take(1), () => semaphore.release(1)),
       Effect.succeed(connection)

@@ -49,15 +49,18 @@ export const bytesOf = (
     fd: number,
     at: number
   ): Effect.Effect<Option.Option<readonly [Uint8Array, number]>, InvalidMessage | AttachmentTooLarge> {
-    if (at > limits.attachmentBytes) {
-      return Effect.fail(tooLarge(operation, messageId, name, at, limits.attachmentBytes))
-    }
     const chunk = new Uint8Array(chunkBytes)
     return calls.read(fd, chunk, at).pipe(
       Effect.mapError(() => unreadable),
-      Effect.map((count) =>
-        count === 0 ? Option.none() : Option.some([chunk.subarray(0, count), at + count] as const)
-      )
+      Effect.flatMap((count) => {
+        const read = at + count
+        if (read > limits.attachmentBytes) {
+          return Effect.fail(tooLarge(operation, messageId, name, read, limits.attachmentBytes))
+        }
+        return Effect.succeed(
+          count === 0 ? Option.none() : Option.some([chunk.subarray(0, count), read] as const)
+        )
+      })
     )
   }
 }

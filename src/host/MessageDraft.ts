@@ -201,7 +201,12 @@ const nameAttachments = Effect.fnUntraced(function* (
       ...(name === undefined ? {} : { name }),
       ...(mimeType === undefined ? {} : { mimeType })
     }
-    yield* add(undefined, `attachments.${position}`, entry, source)
+    yield* add(
+      undefined,
+      `attachments.${position}.source.${"file" in source ? "file" : "bytes"}`,
+      entry,
+      source
+    )
   }
   return { attachments, renamed }
 })

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -226,18 +227,22 @@ const make = Effect.gen(function* () {
     return found
   })
 
-  /** A program in one transaction on inbound.db, with the library's errors. */
+  /**
+   * A program in one transaction on inbound.db, with the library's errors. `undo` runs if it does not commit;
+   * nothing can be interrupted between the commit and knowing that it happened.
+   */
   const transact = <A, E>(
     ref: SessionRef,
     operation: string,
-    body: (sql: Effect.Effect.Success<ReturnType<typeof db.inbound>>) => Effect.Effect<A, E | SqlError>
+    body: (sql: SqlClient) => Effect.Effect<A, E | SqlError>,
+    undo: Effect.Effect<void> = Effect.void
   ) =>
     Effect.gen(function* () {
       const sql = yield* db.inbound(ref, operation)
-      return yield* Effect.catchIf(
-        sql.withTransaction(body(sql)),
-        (error): error is SqlError => isSqlError(error),
-        (error) => Effect.fail(fromSql({ operation, resource: "inbound" })(error))
+      return yield* sql.withTransaction(body(sql)).pipe(
+        Effect.onError(() => undo),
+        Effect.uninterruptible,
+        Effect.catchIf(isSqlError, (error) => Effect.fail(fromSql({ operation, resource: "inbound" })(error)))
       )
     }).pipe(Effect.scoped, Effect.withTracerEnabled(false))
 
@@ -259,9 +264,12 @@ const make = Effect.gen(function* () {
         calls
       }
       const forget: Array<string> = []
-      const written = yield* transact(ref, operation, (sql) =>
-        MessageStore.storeAll({ ...target, sql }, drafts, forget)
-      ).pipe(Effect.onError(() => MessageStore.forgetAll(target, forget)))
+      const written = yield* transact(
+        ref,
+        operation,
+        (sql) => MessageStore.storeAll({ ...target, sql }, drafts, forget),
+        Effect.suspend(() => MessageStore.forgetAll(target, forget))
+      )
       yield* registry.updateSession(ref, { lastActive: Timestamp.format(millis) }).pipe(
         // The message is stored, which is what success promises.
         Effect.catchAll((error) => Effect.logWarning("The session's last activity was not noted", error))

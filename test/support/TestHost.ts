@@ -6,6 +6,7 @@ import { NodeContext } from "@effect/platform-node"
 import { Context, Effect, Layer, Ref } from "effect"
 import type { AirlockConfig } from "effect-airlock"
 import { AirlockHost, ChannelAdapter, SessionManager, SessionPaths, SessionRegistry } from "effect-airlock"
+import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -89,7 +90,13 @@ export const newSession = (name = "chat") =>
 export const folderOf = (ref: { readonly agentGroupId: string; readonly sessionId: string }) =>
   Effect.flatMap(SessionPaths.SessionPaths, (paths) => paths.session(ref))
 
-/** Every file below a folder, relative to it and sorted, with its contents; links are named, not followed. */
+const summary = (bytes: Buffer): string =>
+  bytes.byteLength < 1000 ? bytes.toString("latin1") : createHash("sha256").update(bytes).digest("hex")
+
+/**
+ * Every file below a folder, relative to it and sorted, with its contents (of a large file, their hash); links
+ * are named, not followed.
+ */
 export const contentsOf = (folder: string): Record<string, string> => {
   const contents: Record<string, string> = {}
   const visit = (relative: string) => {
@@ -97,7 +104,7 @@ export const contentsOf = (folder: string): Record<string, string> => {
       const path = Path.join(relative, entry.name)
       if (entry.isDirectory()) visit(path)
       else if (entry.isSymbolicLink()) contents[path] = `-> ${Fs.readlinkSync(Path.join(folder, path))}`
-      else if (entry.isFile()) contents[path] = Fs.readFileSync(Path.join(folder, path)).toString("base64")
+      else if (entry.isFile()) contents[path] = summary(Fs.readFileSync(Path.join(folder, path)))
       else contents[path] = "(special)"
     }
   }

@@ -4,10 +4,11 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
-import type { ConfigError } from "effect/ConfigError"
+import * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Path from "node:path"
@@ -121,8 +122,17 @@ const limit = (name: string, fallback: number) =>
     Config.withDefault(fallback)
   )
 
-const ownerConfig = Config.option(
-  Config.all({ uid: Config.integer("OWNER_UID"), gid: Config.integer("OWNER_GID") })
+const ownerConfig = Config.all({
+  uid: Config.option(Config.integer("OWNER_UID")),
+  gid: Config.option(Config.integer("OWNER_GID"))
+}).pipe(
+  Config.mapOrFail(({ gid, uid }) =>
+    Option.isSome(uid) === Option.isSome(gid)
+      ? Either.right(Option.all({ uid, gid }))
+      : Either.left(
+          ConfigError.InvalidData(["AIRLOCK_OWNER_UID"], "needs AIRLOCK_OWNER_GID, and the reverse")
+        )
+  )
 )
 
 /**
@@ -181,7 +191,7 @@ export class AirlockConfig extends Context.Tag("effect-airlock/AirlockConfig")<A
    *
    * @since 0.1.0
    */
-  static readonly layerConfig: Layer.Layer<AirlockConfig, ConfigError> = Layer.effect(
+  static readonly layerConfig: Layer.Layer<AirlockConfig, ConfigError.ConfigError> = Layer.effect(
     AirlockConfig,
     Effect.map(config, (settings) => settings)
   )

@@ -29,7 +29,7 @@ import { SessionPaths } from "./SessionPaths.js"
 
 /**
  * What a drain did, by message id. `waiting` messages stay in the session and are taken again by the next
- * drain; `undecodable` counts rows that are not messages.
+ * drain.
  *
  * @since 0.1.0
  * @category models
@@ -38,7 +38,6 @@ export interface Drained {
   readonly delivered: ReadonlyArray<string>
   readonly failed: ReadonlyArray<{ readonly id: string; readonly reason: string }>
   readonly waiting: ReadonlyArray<string>
-  readonly undecodable: number
 }
 
 /**
@@ -53,7 +52,8 @@ export class Delivery extends Context.Tag("effect-airlock/Delivery")<
      * their numbers. A message is marked delivered only after the adapter said so, and no database is open
      * while it is sent. When one waits, later ones of its thread wait too. Messages for other agents and
      * `system` messages wait; `task_log` is never delivered. A message for a chat that is neither the session's
-     * own nor among its destinations fails. One drain of a session runs at a time.
+     * own nor among its destinations fails, and so does a row that is not a message. One drain of a session
+     * runs at a time.
      */
     readonly drain: (ref: SessionRef) => Effect.Effect<Drained, StorageError>
   }
@@ -97,8 +97,8 @@ const make = Effect.gen(function* () {
       Effect.all({ fromHost: OutboundQueue.fromHost(own, options), addresses: OutboundQueue.addresses(own) })
     )
     return {
-      messages: [...fromHost.queued, ...fromAgent.queued].sort((a, b) => order(a) - order(b)),
-      undecodable: fromHost.undecodable + fromAgent.undecodable,
+      messages: [...fromHost.messages, ...fromAgent.messages].sort((a, b) => order(a) - order(b)),
+      unreadable: fromAgent.unreadable,
       addresses
     }
   }, Effect.scoped)
@@ -154,31 +154,45 @@ const make = Effect.gen(function* () {
     const folder = yield* paths.session(ref)
     yield* FilePermit.hold(Path.join(folder, SessionLayout.outbox), { operation, resource: "outbox" })
     const now = yield* Clock.currentTimeMillis
-    const { addresses, messages, undecodable } = yield* queue(ref, now)
+    const { addresses, messages, unreadable } = yield* queue(ref, now)
     const delivered: Array<string> = []
     const failed: Array<{ readonly id: string; readonly reason: string }> = []
     const waiting: Array<string> = []
+
+    const settle = Effect.fnUntraced(function* (
+      source: QueuedMessage["source"],
+      id: string,
+      status: "delivered" | "failed",
+      platformMessageId: string | null = null
+    ) {
+      const at = Timestamp.format(yield* Clock.currentTimeMillis)
+      yield* withInbound(ref, (own) =>
+        OutboundQueue.settle(own, source, id, { status, platformMessageId, at })
+      )
+    })
+    const fail = Effect.fnUntraced(function* (source: QueuedMessage["source"], id: string, reason: string) {
+      yield* settle(source, id, "failed")
+      yield* Effect.logWarning("Message failed").pipe(
+        Effect.annotateLogs({ sessionId: ref.sessionId, messageId: id, reason })
+      )
+      failed.push({ id, reason })
+    })
+
+    for (const id of unreadable) yield* fail("agent", id, "not a message")
     const blocked = new Set<string>()
     for (const queued of messages) {
       const { row, source } = queued
       const address = addressOf(queued, addresses)
       const thread = JSON.stringify([address.channelType, address.platformId, address.threadId])
       const outcome = blocked.has(thread) ? tryLater() : yield* attempt(ref, queued, address, addresses)
-      const at = Timestamp.format(yield* Clock.currentTimeMillis)
-      const settle = (status: "delivered" | "failed", platformMessageId: string | null) =>
-        withInbound(ref, (own) => OutboundQueue.settle(own, queued, { status, platformMessageId, at }))
       switch (outcome._tag) {
         case "Delivered":
-          yield* settle("delivered", outcome.platformMessageId)
+          yield* settle(source, row.id, "delivered", outcome.platformMessageId)
           if (source === "agent") yield* outbox.clear(ref, row.id, operation)
           delivered.push(row.id)
           break
         case "Rejected":
-          yield* settle("failed", null)
-          yield* Effect.logWarning("Message failed").pipe(
-            Effect.annotateLogs({ sessionId: ref.sessionId, messageId: row.id, reason: outcome.reason })
-          )
-          failed.push({ id: row.id, reason: outcome.reason })
+          yield* fail(source, row.id, outcome.reason)
           break
         case "TryLater":
         case "Unknown":
@@ -187,7 +201,7 @@ const make = Effect.gen(function* () {
           break
       }
     }
-    return { delivered, failed, waiting, undecodable }
+    return { delivered, failed, waiting }
   }, Effect.scoped)
 
   return Delivery.of({ drain })

@@ -39,25 +39,54 @@ export interface Addresses {
   readonly allowed: ReadonlyArray<{ readonly channelType: string | null; readonly platformId: string | null }>
 }
 
-const columns = `id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, thread_id, content`
+/** A row as this module reads it. Content that is not text, or too long, is not even fetched. */
+const columns = (sql: SqlClient, contentBytes: number) =>
+  sql`id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, thread_id,
+    iif(typeof(content) = 'text' AND octet_length(content) <= ${contentBytes}, content, NULL) AS content`
 
 const decodeRow = Schema.decodeUnknownEither(OutboundRow)
 
-const decodeRows = (source: QueuedMessage["source"], rows: ReadonlyArray<unknown>, now: number) => {
-  const queued: Array<QueuedMessage> = []
-  let undecodable = 0
+/**
+ * What is due, and the ids of rows that are not messages: a number that is text, content that is a blob or
+ * over the limit.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Queue {
+  readonly messages: ReadonlyArray<QueuedMessage>
+  readonly unreadable: ReadonlyArray<string>
+}
+
+type IdRow = { readonly id: string }
+
+const decodeRows = (source: QueuedMessage["source"], rows: ReadonlyArray<IdRow>, now: number): Queue => {
+  const messages: Array<QueuedMessage> = []
+  const unreadable: Array<string> = []
   for (const candidate of rows) {
     const row = decodeRow(candidate)
-    if (Either.isLeft(row)) undecodable++
-    else if (Timestamp.hasCome(row.right.deliverAfter, now)) queued.push({ source, row: row.right })
+    if (Either.isLeft(row)) unreadable.push(candidate.id)
+    else if (Timestamp.hasCome(row.right.deliverAfter, now)) messages.push({ source, row: row.right })
   }
-  return { queued, undecodable }
+  return { messages, unreadable }
 }
 
 /**
- * The agent's messages that are due and not settled, at most `limit`, in the order of their numbers. A row
- * that is not a message (an id that is a number, a content that is a blob) is left out and counted. `agent`
- * is a snapshot of outbound.db, `settled` answers which of some ids are settled.
+ * What a drain may take at a time. `now` is in milliseconds since 1970.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Portion {
+  readonly limit: number
+  readonly contentBytes: number
+  readonly now: number
+}
+
+/**
+ * The agent's messages that are due and not settled, in the order of their numbers. `agent` is a snapshot of
+ * outbound.db; `settled` answers which of some ids are settled. A row without a text as its id cannot be
+ * named, and is passed over.
  *
  * @since 0.1.0
  * @category queries
@@ -65,17 +94,16 @@ const decodeRows = (source: QueuedMessage["source"], rows: ReadonlyArray<unknown
 export const fromAgent = <E>(
   agent: SqlClient,
   settled: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>, E>,
-  options: { readonly limit: number; readonly contentBytes: number; readonly now: number }
-) =>
+  { contentBytes, limit, now }: Portion
+): Effect.Effect<Queue, E | SqlError> =>
   Effect.gen(function* () {
-    const ids = yield* agent<{ readonly id: string }>`SELECT id FROM messages_out
+    const ids = yield* agent<IdRow>`SELECT id FROM messages_out
       WHERE typeof(id) = 'text' AND kind <> 'task_log' ORDER BY seq`
     const done = yield* settled(ids.map(({ id }) => id))
     const open = ids.filter(({ id }) => !done.has(id)).map(({ id }) => id)
-    const rows = yield* agent`SELECT ${agent.literal(columns)} FROM messages_out
-      WHERE id IN (SELECT value FROM json_each(${JSON.stringify(open)}))
-        AND octet_length(content) <= ${options.contentBytes} ORDER BY seq LIMIT ${options.limit}`
-    return decodeRows("agent", rows, options.now)
+    const rows = yield* agent<IdRow>`SELECT ${columns(agent, contentBytes)} FROM messages_out
+      WHERE id IN (SELECT value FROM json_each(${JSON.stringify(open)})) ORDER BY seq LIMIT ${limit}`
+    return decodeRows("agent", rows, now)
   })
 
 /**
@@ -84,11 +112,14 @@ export const fromAgent = <E>(
  * @since 0.1.0
  * @category queries
  */
-export const fromHost = (own: SqlClient, options: { readonly limit: number; readonly now: number }) =>
+export const fromHost = (
+  own: SqlClient,
+  { contentBytes, limit, now }: Portion
+): Effect.Effect<Queue, SqlError> =>
   Effect.map(
-    own`SELECT ${own.literal(columns)} FROM airlock_direct WHERE status = 'pending'
-      ORDER BY seq LIMIT ${options.limit}`,
-    (rows) => decodeRows("direct", rows, options.now)
+    own<IdRow>`SELECT ${columns(own, contentBytes)} FROM airlock_direct WHERE status = 'pending'
+      ORDER BY seq LIMIT ${limit}`,
+    (rows) => decodeRows("direct", rows, now)
   )
 
 /**
@@ -132,7 +163,8 @@ export const addresses = (own: SqlClient): Effect.Effect<Addresses, SqlError> =>
  */
 export const settle = (
   own: SqlClient,
-  { row, source }: QueuedMessage,
+  source: QueuedMessage["source"],
+  id: string,
   mark: {
     readonly status: "delivered" | "failed"
     readonly platformMessageId: string | null
@@ -141,10 +173,10 @@ export const settle = (
 ): Effect.Effect<unknown, SqlError> =>
   source === "agent"
     ? own`INSERT OR REPLACE INTO delivered ${own.insert({
-        message_out_id: row.id,
+        message_out_id: id,
         platform_message_id: mark.platformMessageId,
         status: mark.status,
         delivered_at: mark.at
       })}`
     : own`UPDATE airlock_direct SET status = ${mark.status}, platform_message_id = ${mark.platformMessageId},
-        settled_at = ${mark.at} WHERE id = ${row.id}`
+        settled_at = ${mark.at} WHERE id = ${id}`

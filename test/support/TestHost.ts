@@ -5,7 +5,14 @@ import type { FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { Context, Effect, Layer, Ref } from "effect"
 import type { AirlockConfig } from "effect-airlock"
-import { AirlockHost, ChannelAdapter, SessionManager, SessionPaths, SessionRegistry } from "effect-airlock"
+import {
+  AirlockHost,
+  ChannelAdapter,
+  Mailbox,
+  SessionManager,
+  SessionPaths,
+  SessionRegistry
+} from "effect-airlock"
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
@@ -64,11 +71,15 @@ export const layer = (
 ): Layer.Layer<Services, AirlockHost.LayerError> =>
   Layer.unwrapScoped(Effect.map(temporaryDirectory, (dataDir) => layerAt(dataDir, options)))
 
-/** Runs a test on a host of its own. */
+/** Runs a test on a host of its own, and gives it a scope. */
 export const withHost =
   (options: Omit<AirlockConfig.Options, "dataDir"> = {}) =>
   <A, E, R>(test: Effect.Effect<A, E, R>) =>
-    Effect.provide(test, layer(options))
+    Effect.provide(Effect.scoped(test), layer(options))
+
+/** The agent's side of a session folder, in this process, until the scope closes. */
+export const mailboxAt = (directory: string) =>
+  Effect.map(Layer.build(Mailbox.Mailbox.layer({ directory })), Context.get(Mailbox.Mailbox))
 
 /** A session in a chat that the registry knows, with its folder and its routing. */
 export const newSession = (name = "chat") =>

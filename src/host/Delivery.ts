@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import * as AttachmentContent from "../protocol/AttachmentContent.js"
+import type { OutboundRow } from "../protocol/Message.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Timestamp from "../protocol/Timestamp.js"
@@ -124,6 +125,7 @@ const make = Effect.gen(function* () {
     if (row.kind === "system" || address.channelType === "agent") return tryLater()
     const isAllowed =
       source === "direct" ||
+      namesNoAddress(row) ||
       addresses.allowed.some(
         (other) => other.channelType === address.channelType && other.platformId === address.platformId
       )
@@ -211,9 +213,11 @@ const order = ({ row }: QueuedMessage): number => row.seq ?? Number.MAX_SAFE_INT
 
 type Address = Addresses["routing"]
 
+const namesNoAddress = (row: OutboundRow): boolean => row.channelType === null && row.platformId === null
+
 /** Where a message says that it goes, or the session's own chat if it says nothing. */
 const addressOf = ({ row }: QueuedMessage, { routing }: Addresses): Address =>
-  row.channelType === null && row.platformId === null
+  namesNoAddress(row)
     ? { ...routing, threadId: row.threadId ?? routing.threadId }
     : { channelType: row.channelType, platformId: row.platformId, threadId: row.threadId }
 

@@ -205,6 +205,16 @@ describe("Delivery.drain", () => {
     }).pipe(TestHost.withHost())
   )
 
+  it.effect("delivers to the session's own chat also before its routing was written", () =>
+    Effect.gen(function* () {
+      const { drain, envelopes, folder, say } = yield* program
+      Raw.exec(`${folder}/inbound.db`, "DELETE FROM session_routing")
+      yield* say("hello")
+      expect(yield* drain).toMatchObject({ failed: [], waiting: [] })
+      expect(yield* envelopes).toMatchObject([{ channelType: null, platformId: null, threadId: null }])
+    }).pipe(TestHost.withHost())
+  )
+
   it.effect("holds a message until its time has come, in either stored form", () =>
     Effect.gen(function* () {
       yield* TestClock.setTime(Date.UTC(2026, 0, 1, 12))

@@ -38,15 +38,9 @@ export type AirlockHost =
  */
 export type LayerError = SessionDbUnavailable | UnsafePath | RegistryError
 
-/**
- * Everything on top of a configuration, a registry and storage, for a host that brings one of its own: a
- * registry on another database (`SessionRegistry.layer`), or storage that a test makes fail.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerWithoutRegistry: Layer.Layer<
-  Exclude<AirlockHost, AirlockConfig | SessionPaths | SessionRegistry>,
+/** @internal */
+export const layerWithoutStorage: Layer.Layer<
+  SessionDb | SessionManager | Delivery,
   LayerError,
   AirlockConfig | SessionPaths | SessionRegistry | ChannelAdapter | StorageLayer.Storage
 > = Layer.mergeAll(SessionManager.layer, Delivery.layer).pipe(
@@ -55,11 +49,24 @@ export const layerWithoutRegistry: Layer.Layer<
   Layer.provideMerge(SessionDb.layer)
 )
 
+/**
+ * A host whose sessions are registered in a database of its own choice: give it a `SessionRegistry`, whose
+ * `layer` takes any `SqlClient`, and an `AirlockConfig`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWithoutRegistry: Layer.Layer<
+  Exclude<AirlockHost, AirlockConfig | SessionRegistry>,
+  LayerError,
+  AirlockConfig | SessionRegistry | ChannelAdapter
+> = layerWithoutStorage.pipe(Layer.provideMerge(SessionPaths.layer), Layer.provide(StorageLayer.layer))
+
 const layerWithoutConfig: Layer.Layer<
   Exclude<AirlockHost, AirlockConfig>,
   LayerError,
   AirlockConfig | ChannelAdapter
-> = layerWithoutRegistry.pipe(
+> = layerWithoutStorage.pipe(
   Layer.provideMerge(SessionRegistry.layerSqlite),
   Layer.provideMerge(SessionPaths.layer),
   Layer.provide(StorageLayer.layer)

@@ -12,6 +12,8 @@ import * as Layer from "effect/Layer"
 import type { SessionRef } from "../protocol/Session.js"
 import type { OutboxFile, SkippedFile } from "./Outbox.js"
 
+export type { OutboxFile, SkippedFile } from "./Outbox.js"
+
 /**
  * A message on its way out.
  *

@@ -21,6 +21,8 @@ import { AirlockConfig } from "./AirlockConfig.js"
 import { SessionPaths } from "./SessionPaths.js"
 import * as SessionSchema from "./SessionSchema.js"
 
+export type { ChangeStamp } from "../storage/Snapshot.js"
+
 /**
  * Scoped handles. The `operation` that errors name is the caller's, and defaults to the member's own name.
  *

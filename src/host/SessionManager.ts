@@ -43,6 +43,9 @@ import { SessionPaths } from "./SessionPaths.js"
 import type { SessionKey } from "./SessionRegistry.js"
 import { SessionRegistry, threadOf } from "./SessionRegistry.js"
 
+export type { WrittenMessage } from "./MessageStore.js"
+export type { OutboxFile, OutboxFiles, SkippedFile } from "./Outbox.js"
+
 /**
  * What writing a message can fail with. Whatever it is, nothing of the message is on disk or in a database.
  *

@@ -9,8 +9,8 @@
  * - transactions begin deferred, and a failed COMMIT is a defect that leaves the transaction open; here they
  *   are `BEGIN IMMEDIATE`, cannot be interrupted, and end with COMMIT or ROLLBACK
  * - a statement that failed to compile fails for ten minutes; here it is compiled again
- * - inside the transaction of one client, statements of another client would go to the first one's
- *   connection; here a client uses its own connection only
+ * - inside the transaction of one client, statements of another go to the first one's connection; here a
+ *   client uses its own connection only, and leaves others theirs
  *
  * @since 0.1.0
  */
@@ -83,20 +83,15 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
 
   yield* connection.execute(`PRAGMA busy_timeout = ${busyTimeoutMillis}`, [], undefined)
 
-  const inOwnTransaction = Effect.map(
-    Effect.serviceOption(SqlClient.TransactionConnection),
-    Option.filter(([current]) => current === connection)
-  )
-  const acquirer: Connection.Acquirer = Effect.flatMap(inOwnTransaction, (transaction) =>
-    Option.isSome(transaction)
-      ? Effect.succeed(connection)
-      : semaphore.withPermits(1)(Effect.succeed(connection))
+  const ownDepth = Effect.map(transactions, (open) => open.get(connection))
+  const acquirer: Connection.Acquirer = Effect.flatMap(ownDepth, (depth) =>
+    depth === undefined ? semaphore.withPermits(1)(Effect.succeed(connection)) : Effect.succeed(connection)
   )
   const withTransaction = <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
-    Effect.flatMap(inOwnTransaction, (outer) =>
-      Option.isSome(outer)
-        ? within(connection, outer.value[1] + 1, body)
-        : semaphore.withPermits(1)(within(connection, 0, body))
+    Effect.flatMap(ownDepth, (depth) =>
+      depth === undefined
+        ? semaphore.withPermits(1)(within(connection, 0, body))
+        : within(connection, depth + 1, body)
     )
 
   const statements = Statement.make(acquirer, Statement.makeCompilerSqlite(), [], undefined)
@@ -115,6 +110,17 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
   })
   return client
 })
+
+/** The transactions that a program is inside of: how deep, by connection. */
+class Transactions extends Context.Tag("effect-airlock/SqliteDriver/Transactions")<
+  Transactions,
+  ReadonlyMap<Connection, number>
+>() {}
+
+const transactions = Effect.map(
+  Effect.serviceOption(Transactions),
+  Option.getOrElse((): ReadonlyMap<Connection, number> => new Map())
+)
 
 const openDriver = (filename: string) =>
   SqliteClient.make({ filename, disableWAL: true }).pipe(
@@ -176,9 +182,8 @@ const within = <A, E, R>(
   return Effect.uninterruptible(
     Effect.gen(function* () {
       yield* begin
-      const exit = yield* Effect.exit(
-        Effect.provideService(body, SqlClient.TransactionConnection, [connection, depth])
-      )
+      const open = new Map(yield* transactions).set(connection, depth)
+      const exit = yield* Effect.exit(Effect.provideService(body, Transactions, open))
       // SQLite has rolled back by itself after some failures (a full disk), and then refuses to do it again.
       if (Exit.isFailure(exit)) return yield* Effect.zipRight(Effect.ignore(rollback), exit)
       yield* Effect.onError(commit, () => Effect.ignore(rollback))

@@ -1,6 +1,16 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Option } from "effect"
-import { Session, SessionManager, SessionRegistry } from "effect-airlock"
+import { SqliteClient } from "@effect/sql-sqlite-node"
+import { Effect, Layer, Option } from "effect"
+import {
+  AirlockConfig,
+  AirlockHost,
+  ChannelAdapter,
+  Session,
+  SessionDb,
+  SessionManager,
+  SessionRegistry
+} from "effect-airlock"
+import * as Fs from "node:fs"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
 
@@ -119,6 +129,46 @@ describe("SessionRegistry", () => {
       expect(first.found).toEqual(["latest", "thread"])
       expect(first.fresh).toMatch(/^sess-/)
       expect((yield* program).fresh).toBe(first.fresh)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("works on a database that the host brings", () =>
+    Effect.gen(function* () {
+      const dataDir = yield* TestHost.temporaryDirectory
+      const host = AirlockHost.layerWithoutRegistry.pipe(
+        Layer.provideMerge(SessionRegistry.SessionRegistry.layer),
+        Layer.provideMerge(AirlockConfig.AirlockConfig.layer({ dataDir })),
+        Layer.provideMerge(SqliteClient.layer({ filename: `${dataDir}/elsewhere.db` })),
+        Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered())))
+      )
+      yield* Effect.gen(function* () {
+        const manager = yield* SessionManager.SessionManager
+        const { session } = yield* manager.resolve({
+          agentGroupId: "agent",
+          messagingGroupId: null,
+          threadId: null,
+          mode: "agent-shared"
+        })
+        const sql = yield* SqliteClient.SqliteClient
+        // A transaction of the host's own database is no business of the session's files.
+        const failed = sql.withTransaction(
+          Effect.zipRight(
+            manager.writeMessage(session, { id: "m", kind: "chat", content: "x" }),
+            Effect.fail("rolled back")
+          )
+        )
+        expect(yield* Effect.flip(failed)).toBe("rolled back")
+        const again = yield* manager.writeMessage(session, { id: "m", kind: "chat", content: "x" })
+        expect(again).toMatchObject({ seq: 2, alreadyThere: true })
+        const db = yield* SessionDb.SessionDb
+        const inside = Effect.scoped(
+          Effect.flatMap(db.inbound(session), (own) =>
+            own.withTransaction(Effect.zipRight(own`SELECT 1`, sql`SELECT count(*) AS n FROM sessions`))
+          )
+        )
+        expect(yield* inside).toEqual([{ n: 1 }])
+      }).pipe(Effect.provide(host))
+      expect(Fs.existsSync(`${dataDir}/v2.db`)).toBe(false)
     }).pipe(Effect.scoped)
   )
 

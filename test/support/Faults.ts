@@ -67,7 +67,7 @@ const faulty = Layer.effectContext(
 
 /** A host on `dataDir` whose file calls can be made to fail. */
 export const layerAt = (dataDir: string) =>
-  AirlockHost.layerWithoutRegistry.pipe(
+  AirlockHost.layerWithoutStorage.pipe(
     Layer.provideMerge(SessionRegistry.SessionRegistry.layerSqlite),
     Layer.provideMerge(SessionPaths.SessionPaths.layer),
     Layer.provideMerge(AirlockConfig.AirlockConfig.layer({ dataDir })),

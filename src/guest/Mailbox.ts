@@ -219,6 +219,9 @@ const make = Effect.fnUntraced(function* (options: MailboxOptions) {
   const send = Effect.fn("Mailbox.send")(function* (reply: Reply) {
     const operation = "Mailbox.send"
     const millis = yield* Clock.currentTimeMillis
+    if (reply.deliverAfter !== undefined && !Timestamp.isStorable(reply.deliverAfter)) {
+      return yield* new InvalidMessage({ operation, field: "deliverAfter", reason: "not-a-timestamp" })
+    }
     const id = `msg-${millis}-${(yield* Random.nextIntBetween(0, 36 ** 6)).toString(36).padStart(6, "0")}`
     const files =
       reply.files === undefined || reply.files.length === 0 ? [] : yield* writeFiles(id, reply.files)

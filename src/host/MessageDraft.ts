@@ -218,7 +218,7 @@ const nameAttachments = Effect.fnUntraced(function* (
 export const tooLarge = (
   operation: string,
   messageId: string,
-  name: string,
+  attachment: string,
   bytes: number,
   limit: number
-): AttachmentTooLarge => new AttachmentTooLarge({ operation, messageId, name, bytes, limit })
+): AttachmentTooLarge => new AttachmentTooLarge({ operation, messageId, attachment, bytes, limit })

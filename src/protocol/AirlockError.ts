@@ -6,6 +6,13 @@
  */
 import * as Schema from "effect/Schema"
 
+/** The start of a text that somebody else chose, so that it can neither break a line nor steer a terminal. */
+const quote = (text: string): string =>
+  JSON.stringify(text.slice(0, 200)).replace(
+    /[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu,
+    (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`
+  )
+
 /**
  * Why a name cannot be the name of an attachment. `control-character` includes NUL; `too-long` is more than
  * 255 bytes of UTF-8; `device-name` is a name that Windows gives to a device, such as `NUL` or `com1.txt`.
@@ -39,11 +46,11 @@ export type UnsafeNameReason = typeof UnsafeNameReason.Type
  */
 export class UnsafeAttachmentName extends Schema.TaggedError<UnsafeAttachmentName>()("UnsafeAttachmentName", {
   operation: Schema.String,
-  name: Schema.String,
+  attachment: Schema.String,
   reason: UnsafeNameReason
 }) {
   override get message(): string {
-    return `${this.operation}: ${JSON.stringify(this.name.slice(0, 80))} cannot name an attachment (${this.reason})`
+    return `${this.operation}: ${quote(this.attachment)} cannot name an attachment (${this.reason})`
   }
 }
 
@@ -67,7 +74,7 @@ export class UnsafePath extends Schema.TaggedError<UnsafePath>()("UnsafePath", {
   )
 }) {
   override get message(): string {
-    return `${this.operation}: ${JSON.stringify(this.path.slice(0, 200))} is not safe to use (${this.reason})`
+    return `${this.operation}: ${quote(this.path)} is not safe to use (${this.reason})`
   }
 }
 
@@ -99,8 +106,7 @@ export class InvalidMessage extends Schema.TaggedError<InvalidMessage>()("Invali
   )
 }) {
   override get message(): string {
-    const which =
-      this.messageId === undefined ? "input" : `message ${JSON.stringify(this.messageId.slice(0, 80))}`
+    const which = this.messageId === undefined ? "input" : `message ${quote(this.messageId)}`
     return `${this.operation}: ${which} is invalid at ${this.field} (${this.reason})`
   }
 }
@@ -118,7 +124,7 @@ export class DuplicateMessage extends Schema.TaggedError<DuplicateMessage>()("Du
   messageId: Schema.String
 }) {
   override get message(): string {
-    return `${this.operation}: session ${this.sessionId} already has a message ${JSON.stringify(this.messageId.slice(0, 80))} with other content`
+    return `${this.operation}: session ${quote(this.sessionId)} already has a message ${quote(this.messageId)} with other content`
   }
 }
 
@@ -134,7 +140,7 @@ export class SessionNotFound extends Schema.TaggedError<SessionNotFound>()("Sess
   sessionId: Schema.String
 }) {
   override get message(): string {
-    return `${this.operation}: no session ${JSON.stringify(this.sessionId.slice(0, 80))} in agent group ${JSON.stringify(this.agentGroupId.slice(0, 80))}`
+    return `${this.operation}: no session ${quote(this.sessionId)} in agent group ${quote(this.agentGroupId)}`
   }
 }
 
@@ -148,12 +154,12 @@ export class SessionNotFound extends Schema.TaggedError<SessionNotFound>()("Sess
 export class AttachmentTooLarge extends Schema.TaggedError<AttachmentTooLarge>()("AttachmentTooLarge", {
   operation: Schema.String,
   messageId: Schema.String,
-  name: Schema.String,
+  attachment: Schema.String,
   bytes: Schema.Number,
   limit: Schema.Number
 }) {
   override get message(): string {
-    return `${this.operation}: attachment ${JSON.stringify(this.name.slice(0, 80))} has ${this.bytes} bytes, over the limit of ${this.limit}`
+    return `${this.operation}: attachment ${quote(this.attachment)} has ${this.bytes} bytes, over the limit of ${this.limit}`
   }
 }
 

@@ -11,9 +11,9 @@ import { UnsafeAttachmentName } from "./AirlockError.js"
 import * as PathSegment from "./PathSegment.js"
 
 /**
- * A file name that is safe in `inbox/<id>/` and `outbox/<id>/` on Linux, macOS and Windows: one path segment
- * of at most 255 bytes, without separators, control characters, trailing dots or spaces, and not the name of
- * a device.
+ * A file name that cannot leave `inbox/<id>/` or `outbox/<id>/`: one path segment of at most 255 bytes, without
+ * separators, control characters, trailing dots or spaces, and not the name of a device. Windows refuses a
+ * few more characters (`: * ? " < > |`), which are common in names elsewhere and do no harm there.
  *
  * @since 0.1.0
  * @category models
@@ -42,7 +42,7 @@ export const make = (
 ): Effect.Effect<AttachmentName, UnsafeAttachmentName> =>
   Option.match(PathSegment.whyUnsafe(name), {
     onNone: () => Effect.succeed(brand(name)),
-    onSome: (reason) => Effect.fail(new UnsafeAttachmentName({ operation, name, reason }))
+    onSome: (reason) => Effect.fail(new UnsafeAttachmentName({ operation, attachment: name, reason }))
   })
 
 const extensionOfMimeType: Readonly<Record<string, string>> = {
@@ -105,7 +105,7 @@ const lookUp = (table: Readonly<Record<string, string>>, key: string | undefined
 
 /**
  * The extension (without a dot) that a MIME type, or else a platform's coarse type (`photo`, `voice`, …),
- * stands for. Parameters and case of the MIME type do not matter.
+ * stands for. `type` may hold a MIME type too. Parameters and case do not matter.
  *
  * @since 0.1.0
  * @category derivation
@@ -119,7 +119,7 @@ export const extension = (attachment: {
   return Option.fromNullable(
     lookUp(extensionOfMimeType, mimeType) ??
       lookUp(extensionOfCoarseType, coarse) ??
-      lookUp(extensionOfMimeType, coarse?.split(";")[0])
+      lookUp(extensionOfMimeType, coarse?.split(";")[0]?.trim())
   )
 }
 
@@ -149,8 +149,11 @@ const truncate = (text: string, bytes: number): string => {
   return characters.join("")
 }
 
-/** What a case-insensitive, normalizing file system would take for the same name. */
-const folded = (name: string): string => name.normalize("NFC").toLowerCase()
+/**
+ * What a case-insensitive, normalizing file system would take for the same name. One change of case is not
+ * enough (`ς` and `σ` are both `Σ`), and it can undo the normalization.
+ */
+const folded = (name: string): string => name.normalize("NFC").toLowerCase().toUpperCase().normalize("NFC")
 
 /**
  * `name`, or `name-2`, `name-3`, … with the extension kept, so that it differs from every name in `taken`,

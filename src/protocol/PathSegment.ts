@@ -11,13 +11,14 @@ const encoder = new TextEncoder()
 /** The longest name that Linux, macOS and Windows file systems take, in bytes of UTF-8. */
 const maxBytes = 255
 
-const deviceName = /^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)/i
+const deviceName = /^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *([.:]|$)/i
 
-const controlCharacter = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/
+const controlCharacter = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/
 
 /**
  * Why `name` cannot be the name of a file or folder on every system that this library runs on, or none if it
- * can. Characters that only reorder or break text on a screen count as control characters.
+ * can. Characters that embed, override or isolate the direction of text, or break lines, count as control
+ * characters; the marks that names in Hebrew and Arabic have (U+061C, U+200E, U+200F) do not.
  *
  * @since 0.1.0
  * @category predicates

@@ -16,7 +16,7 @@ export const nextHost = (last: number): number => last - (Math.abs(last) % 2) + 
 
 /**
  * The agent's next number: the next odd one above the largest in both databases. `largest` is 0 when both
- * are empty.
+ * are empty. The agent may see the host's latest numbers late: the parities keep the two apart all the same.
  *
  * @since 0.1.0
  * @category sequence

@@ -25,6 +25,7 @@ export const version = 1
  * - `airlock_message`: for each message, a digest of what the caller handed over and what became of its
  *   attachments, so that the same message again is known to be the same
  * - `airlock_direct`: replies that the host wrote itself, numbered with `messages_in`, and their delivery
+ * - `airlock_sequence`: the highest number that the host gave out, for when its row is gone
  *
  * @since 0.1.0
  * @category schema

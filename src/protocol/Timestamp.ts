@@ -11,9 +11,18 @@ import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 
 const pattern =
-  /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?\s?(Z|[+-]\d{2}:?\d{2})?)?$/i
+  /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?\s?(Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?)?$/i
 
 const minuteInMillis = 60_000
+
+/**
+ * Whether milliseconds since 1970 are in the years 0000 to 9999, which the stored form can hold.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isStorable = (millis: number): boolean =>
+  millis >= -62_167_219_200_000 && millis < 253_402_300_800_000
 
 const offsetMillis = (zone: string | undefined): number => {
   if (zone === undefined || zone.toUpperCase() === "Z") return 0
@@ -23,7 +32,8 @@ const offsetMillis = (zone: string | undefined): number => {
 
 /**
  * Milliseconds since 1970 of a stored timestamp, or none if it is not one. A missing zone means UTC. A day
- * that the calendar does not have (`2026-02-30`) is not a timestamp.
+ * that the calendar does not have (`2026-02-30`), an offset of a day or more, and a time that an offset puts
+ * outside the years 0000 to 9999 are not timestamps.
  *
  * @since 0.1.0
  * @category parsing
@@ -50,12 +60,14 @@ export const parse = (text: string): Option.Option<number> => {
       parts.hours === hour &&
       parts.minutes === minute &&
       parts.seconds === second
-    return exact ? Option.some(utc.epochMillis - offsetMillis(match[8])) : Option.none()
+    const instant = utc.epochMillis - offsetMillis(match[8])
+    return exact && isStorable(instant) ? Option.some(instant) : Option.none()
   })
 }
 
 /**
- * The form that every writer writes, from milliseconds since 1970: `2026-07-01T09:30:00.000Z`.
+ * The form that every writer writes, from milliseconds since 1970: `2026-07-01T09:30:00.000Z`. They must be
+ * storable.
  *
  * @since 0.1.0
  * @category formatting

@@ -166,6 +166,21 @@ describe("Mailbox.send", () => {
     }).pipe(TestHost.withHost())
   )
 
+  it.effect("refuses a time of delivery that cannot be stored", () =>
+    Effect.gen(function* () {
+      const { mailbox, outbound } = yield* program
+      for (const deliverAfter of [NaN, Infinity, 1e15]) {
+        const error = yield* Effect.flip(mailbox.send({ content: { text: "x" }, deliverAfter }))
+        expect(error).toMatchObject({
+          _tag: "InvalidMessage",
+          field: "deliverAfter",
+          reason: "not-a-timestamp"
+        })
+      }
+      expect(outbound("SELECT * FROM messages_out")).toEqual([])
+    }).pipe(TestHost.withHost())
+  )
+
   it.effect("leaves inbound.db as it is, whatever the agent does", () =>
     Effect.gen(function* () {
       const { folder, mailbox, write } = yield* program

@@ -239,7 +239,7 @@ describe("SessionManager.writeMessage", () => {
         expect(error).toMatchObject({
           _tag: "UnsafeAttachmentName",
           operation: "SessionManager.writeMessage",
-          name
+          attachment: name
         })
       }
       expect(TestHost.contentsOf(folder)).toEqual(before)
@@ -378,7 +378,7 @@ describe("SessionManager.writeMessage", () => {
     [
       "too large an attachment",
       { content: withAttachment({ name: "a", data: base64("x".repeat(101)) }) },
-      { _tag: "AttachmentTooLarge", name: "a", bytes: 101, limit: 100 }
+      { _tag: "AttachmentTooLarge", attachment: "a", bytes: 101, limit: 100 }
     ],
     [
       "attachments that are too large together",

@@ -19,11 +19,12 @@ import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import * as FilePermit from "../storage/FilePermit.js"
 import { fromSql } from "../storage/StorageFailure.js"
+import * as Addresses from "./Addresses.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { Envelope, Outcome } from "./ChannelAdapter.js"
 import { ChannelAdapter, rejected, tryLater } from "./ChannelAdapter.js"
 import { Outbox } from "./Outbox.js"
-import type { Addresses, QueuedMessage } from "./OutboundQueue.js"
+import type { QueuedMessage } from "./OutboundQueue.js"
 import * as OutboundQueue from "./OutboundQueue.js"
 import { SessionDb } from "./SessionDb.js"
 import { SessionPaths } from "./SessionPaths.js"
@@ -95,7 +96,7 @@ const make = Effect.gen(function* () {
       Effect.catchTag("SqlError", (error) => Effect.fail(fromSql({ operation, resource: "outbound" })(error)))
     )
     const { addresses, fromHost } = yield* withInbound(ref, (own) =>
-      Effect.all({ fromHost: OutboundQueue.fromHost(own, options), addresses: OutboundQueue.addresses(own) })
+      Effect.all({ fromHost: OutboundQueue.fromHost(own, options), addresses: Addresses.read(own) })
     )
     return {
       messages: [...fromHost.messages, ...fromAgent.messages].sort((a, b) => order(a) - order(b)),
@@ -119,8 +120,8 @@ const make = Effect.gen(function* () {
   const attempt = Effect.fnUntraced(function* (
     ref: SessionRef,
     { row, source }: QueuedMessage,
-    address: Address,
-    addresses: Addresses
+    address: Addresses.Routing,
+    addresses: Addresses.Addresses
   ) {
     if (row.kind === "system" || address.channelType === "agent") return tryLater()
     const isAllowed =
@@ -211,12 +212,10 @@ const make = Effect.gen(function* () {
 
 const order = ({ row }: QueuedMessage): number => row.seq ?? Number.MAX_SAFE_INTEGER
 
-type Address = Addresses["routing"]
-
 const namesNoAddress = (row: OutboundRow): boolean => row.channelType === null && row.platformId === null
 
 /** Where a message says that it goes, or the session's own chat if it says nothing. */
-const addressOf = ({ row }: QueuedMessage, { routing }: Addresses): Address =>
+const addressOf = ({ row }: QueuedMessage, { routing }: Addresses.Addresses): Addresses.Routing =>
   namesNoAddress(row)
     ? { ...routing, threadId: row.threadId ?? routing.threadId }
     : { channelType: row.channelType, platformId: row.platformId, threadId: row.threadId }

@@ -8,20 +8,13 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
 import { DuplicateMessage, SessionDbCorrupt } from "../protocol/AirlockError.js"
 import * as AttachmentContent from "../protocol/AttachmentContent.js"
 import { RenamedAttachment, StoredAttachment } from "../protocol/Message.js"
 import * as Sequence from "../protocol/Sequence.js"
-import * as SessionLayout from "../protocol/SessionLayout.js"
-import type { SafeDirectories, SafeDirectory } from "../storage/SafeDirectory.js"
-import type { Subject } from "../storage/StorageFailure.js"
-import type { SystemCalls } from "../storage/SystemCalls.js"
-import type { Limits } from "./AirlockConfig.js"
-import { bytesOf } from "./AttachmentSource.js"
+import * as Inbox from "./Inbox.js"
 import type { MessageDraft } from "./MessageDraft.js"
-import { tooLarge } from "./MessageDraft.js"
 
 /**
  * What became of a message. `seq` is its number in the session; `alreadyThere` is true if the session had it
@@ -44,14 +37,9 @@ export interface WrittenMessage {
  * @since 0.1.0
  * @category models
  */
-export interface Target {
+export interface Target extends Inbox.InboxTarget {
   readonly sql: SqlClient
-  readonly folder: SafeDirectory
   readonly sessionId: string
-  readonly operation: string
-  readonly limits: Limits
-  readonly directories: SafeDirectories["Type"]
-  readonly calls: SystemCalls["Type"]
 }
 
 const Attachments = Schema.parseJson(Schema.Array(StoredAttachment))
@@ -94,13 +82,13 @@ export const rememberSequence = (sql: SqlClient, last: number): Effect.Effect<un
   sql`INSERT INTO airlock_sequence (id, last) VALUES (1, ${last}) ON CONFLICT (id) DO UPDATE SET last = excluded.last`
 
 /**
- * Stores drafts in their order. Attachments are on the disk before the row that names them is inserted. When
- * the program fails, or the transaction around it does, `forget` removes what it wrote to `inbox/`.
+ * Stores drafts in their order. What it writes to `inbox/` is added to `files`, for `Inbox.remove` to take back
+ * if the transaction does not commit.
  *
  * @since 0.1.0
  * @category storing
  */
-export const storeAll = (target: Target, drafts: ReadonlyArray<MessageDraft>, forget: Array<string>) =>
+export const storeAll = (target: Target, drafts: ReadonlyArray<MessageDraft>, files: Array<string>) =>
   Effect.gen(function* () {
     const { sql } = target
     let last = yield* lastSequence(sql)
@@ -112,7 +100,7 @@ export const storeAll = (target: Target, drafts: ReadonlyArray<MessageDraft>, fo
         continue
       }
       last = Sequence.nextHost(last)
-      written.push(yield* insert(target, draft, last, forget))
+      written.push(yield* insert(target, draft, last, files))
     }
     if (written.some(({ alreadyThere }) => !alreadyThere)) yield* rememberSequence(sql, last)
     return written
@@ -132,7 +120,7 @@ const findStored = Effect.fnUntraced(function* (target: Target, draft: MessageDr
     stored.digest === null
       ? // Another build wrote it, and left no digest.
         stored.kind === kind && stored.content === content && draft.attachments.length === 0
-      : stored.digest === (yield* digestWithoutStoring(target, draft))
+      : stored.digest === digestOf(draft, yield* Inbox.hashes(target, draft))
   if (!same) return yield* new DuplicateMessage({ operation, sessionId, messageId: id })
   return Option.some<WrittenMessage>({
     id,
@@ -147,11 +135,11 @@ const insert = Effect.fnUntraced(function* (
   target: Target,
   draft: MessageDraft,
   seq: number,
-  forget: Array<string>
+  files: Array<string>
 ) {
   const { sql } = target
   const { message } = draft
-  const attachments = draft.attachments.length === 0 ? [] : yield* storeAttachments(target, draft, forget)
+  const attachments = draft.attachments.length === 0 ? [] : yield* Inbox.store(target, draft, files)
   const entries = draft.attachments.map(({ entry, index, name }, position) => ({
     index,
     entry: AttachmentContent.placed(entry, name, attachments[position]?.localPath ?? "")
@@ -195,82 +183,6 @@ const insert = Effect.fnUntraced(function* (
   }
   return written
 })
-
-/** Writes the attachments of a message that the session does not have; a folder that is there is a leftover. */
-const storeAttachments = Effect.fnUntraced(function* (
-  target: Target,
-  draft: MessageDraft,
-  forget: Array<string>
-) {
-  const { directories, folder, operation } = target
-  const subject: Subject = { operation, resource: "inbox" }
-  yield* directories.make(folder, SessionLayout.inbox, subject)
-  const inbox = yield* directories.openChild(folder, SessionLayout.inbox, subject)
-  yield* directories.remove(inbox, draft.folder, subject)
-  forget.push(draft.folder)
-  yield* directories.make(inbox, draft.folder, subject)
-  const own = yield* directories.openChild(inbox, draft.folder, subject)
-  let total = 0
-  return yield* Effect.forEach(draft.attachments, (attachment) =>
-    Effect.gen(function* () {
-      const hash = createHash("sha256")
-      let size = 0
-      const content = bytesOf(attachment, draft.message.id, target).pipe(
-        Stream.tap((chunk) => {
-          hash.update(chunk)
-          size += chunk.byteLength
-          total += chunk.byteLength
-          const limit = target.limits.messageAttachmentBytes
-          return total > limit
-            ? Effect.fail(tooLarge(operation, draft.message.id, attachment.name, total, limit))
-            : Effect.void
-        })
-      )
-      yield* directories.writeFile(own, attachment.name, content, subject)
-      return {
-        name: attachment.name,
-        localPath: SessionLayout.inboxPath(draft.folder, attachment.name),
-        size,
-        sha256: hash.digest("hex")
-      }
-    })
-  )
-}, Effect.scoped)
-
-/**
- * Removes what `storeAll` wrote to `inbox/` for a transaction that did not commit.
- *
- * @since 0.1.0
- * @category storing
- */
-export const forgetAll = (
-  target: Pick<Target, "directories" | "folder" | "operation">,
-  forget: ReadonlyArray<string>
-): Effect.Effect<void> => {
-  const subject: Subject = { operation: target.operation, resource: "inbox" }
-  return forget.length === 0
-    ? Effect.void
-    : target.directories.openChild(target.folder, SessionLayout.inbox, subject).pipe(
-        Effect.flatMap((inbox) =>
-          Effect.forEach(forget, (name) => target.directories.remove(inbox, name, subject), { discard: true })
-        ),
-        Effect.scoped,
-        Effect.catchAll((error) => Effect.logWarning("Attachments of a failed write are left over", error))
-      )
-}
-
-const digestWithoutStoring = (target: Target, draft: MessageDraft) =>
-  Effect.map(
-    Effect.forEach(draft.attachments, (attachment) =>
-      Effect.map(
-        Stream.runFold(bytesOf(attachment, draft.message.id, target), createHash("sha256"), (hash, chunk) =>
-          hash.update(chunk)
-        ),
-        (hash) => ({ sha256: hash.digest("hex") })
-      )
-    ),
-    (attachments) => digestOf(draft, attachments)
-  )
 
 /**
  * What makes two messages the same: everything that the caller said, except when. A platform that sends a

@@ -24,21 +24,6 @@ export interface QueuedMessage {
   readonly row: OutboundRow
 }
 
-/**
- * Where the agent may write to: the session's own chat, and the channels among its destinations.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Addresses {
-  readonly routing: {
-    readonly channelType: string | null
-    readonly platformId: string | null
-    readonly threadId: string | null
-  }
-  readonly allowed: ReadonlyArray<{ readonly channelType: string | null; readonly platformId: string | null }>
-}
-
 /** A row as this module reads it. Content that is not text, or too long, is not even fetched. */
 const columns = (sql: SqlClient, contentBytes: number) =>
   sql`id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, thread_id,
@@ -137,23 +122,6 @@ export const settledAmong = (
       WHERE message_out_id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`,
     (rows) => new Set(rows.map(({ id }) => id))
   )
-
-/**
- * @since 0.1.0
- * @category queries
- */
-export const addresses = (own: SqlClient): Effect.Effect<Addresses, SqlError> =>
-  Effect.gen(function* () {
-    type Row = { readonly channelType: string; readonly platformId: string; readonly threadId: string | null }
-    const [routing] = yield* own<Row>`SELECT channel_type AS channelType, platform_id AS platformId,
-      thread_id AS threadId FROM session_routing WHERE id = 1`
-    const destinations = yield* own<Row>`SELECT channel_type AS channelType, platform_id AS platformId
-      FROM destinations WHERE type = 'channel'`
-    return {
-      routing: routing ?? { channelType: null, platformId: null, threadId: null },
-      allowed: routing === undefined ? destinations : [routing, ...destinations]
-    }
-  })
 
 /**
  * Marks a message as delivered or failed. The agent reads the mark of its own messages.

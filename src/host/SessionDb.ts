@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -24,6 +25,18 @@ import * as SessionSchema from "./SessionSchema.js"
 export type { ChangeStamp } from "../storage/Snapshot.js"
 
 /**
+ * `operation` is what errors name. `undo` takes back what the program did outside of the database; it runs if
+ * the transaction does not commit, before anybody is told.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TransactionOptions {
+  readonly operation?: string | undefined
+  readonly undo?: Effect.Effect<void> | undefined
+}
+
+/**
  * Scoped handles. The `operation` that errors name is the caller's, and defaults to the member's own name.
  *
  * @since 0.1.0
@@ -42,6 +55,15 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
       ref: SessionRef,
       operation?: string
     ) => Effect.Effect<SqlClient, StorageError, Scope.Scope>
+    /**
+     * A program in one transaction on inbound.db: `BEGIN IMMEDIATE`, the program, `COMMIT`. It cannot be
+     * interrupted in between.
+     */
+    readonly transaction: <A, E>(
+      ref: SessionRef,
+      body: (sql: SqlClient) => Effect.Effect<A, E>,
+      options?: TransactionOptions
+    ) => Effect.Effect<A, Exclude<E, SqlError> | StorageError>
     /**
      * A private copy of outbound.db as it is now, for reading; it goes away with the scope. The file itself
      * is never opened by SQLite.
@@ -86,6 +108,19 @@ const make = Effect.gen(function* () {
     return handle.client
   })
 
+  const transaction = <A, E>(
+    ref: SessionRef,
+    body: (sql: SqlClient) => Effect.Effect<A, E>,
+    { operation = "SessionDb.transaction", undo = Effect.void }: TransactionOptions = {}
+  ) =>
+    Effect.flatMap(inbound(ref, operation), (sql) =>
+      sql.withTransaction(body(sql)).pipe(
+        Effect.onError(() => undo),
+        Effect.uninterruptible,
+        Effect.catchIf(isSqlError, (error) => Effect.fail(fromSql({ operation, resource: "inbound" })(error)))
+      )
+    ).pipe(Effect.scoped, Effect.withTracerEnabled(false))
+
   const copyOf = (directory: string): SnapshotOptions => ({
     directory,
     name: SessionLayout.outbound,
@@ -97,6 +132,7 @@ const make = Effect.gen(function* () {
 
   return SessionDb.of({
     inbound,
+    transaction,
     outbound: (ref, operation = "SessionDb.outbound") =>
       paths.session(ref).pipe(
         Effect.flatMap((directory) => snapshots.open(copyOf(directory), { operation, resource: "outbound" })),
@@ -108,3 +144,5 @@ const make = Effect.gen(function* () {
       )
   })
 })
+
+const isSqlError = <E>(error: E | SqlError): error is SqlError => error instanceof SqlError

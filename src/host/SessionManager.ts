@@ -3,15 +3,12 @@
  *
  * @since 0.1.0
  */
-import type { SqlClient } from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import * as Schema from "effect/Schema"
 import type {
   AttachmentTooLarge,
   SessionDbCorrupt,
@@ -20,18 +17,22 @@ import type {
   UnsafeAttachmentName,
   UnsafePath
 } from "../protocol/AirlockError.js"
-import { DuplicateMessage, InvalidMessage, SessionNotFound } from "../protocol/AirlockError.js"
+import type { DuplicateMessage } from "../protocol/AirlockError.js"
+import { InvalidMessage, SessionNotFound } from "../protocol/AirlockError.js"
 import type { JsonObject } from "../protocol/AttachmentContent.js"
 import type { InboundMessage } from "../protocol/Message.js"
-import { Destination, DirectMessage } from "../protocol/Message.js"
-import * as Sequence from "../protocol/Sequence.js"
+import type { Destination, DirectMessage } from "../protocol/Message.js"
 import type { ContainerStatus, SessionRef } from "../protocol/Session.js"
 import { Session } from "../protocol/Session.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
-import { fromSql } from "../storage/StorageFailure.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
+import type { Routing } from "./Addresses.js"
+import * as Addresses from "./Addresses.js"
 import { AirlockConfig } from "./AirlockConfig.js"
+import type { WrittenDirect } from "./DirectReply.js"
+import * as DirectReply from "./DirectReply.js"
+import * as Inbox from "./Inbox.js"
 import * as MessageDraft from "./MessageDraft.js"
 import type { WrittenMessage } from "./MessageStore.js"
 import * as MessageStore from "./MessageStore.js"
@@ -43,6 +44,8 @@ import { SessionPaths } from "./SessionPaths.js"
 import type { SessionKey } from "./SessionRegistry.js"
 import { SessionRegistry, threadOf } from "./SessionRegistry.js"
 
+export type { Routing } from "./Addresses.js"
+export type { WrittenDirect } from "./DirectReply.js"
 export type { WrittenMessage } from "./MessageStore.js"
 export type { OutboxFile, OutboxFiles, SkippedFile } from "./Outbox.js"
 
@@ -59,18 +62,6 @@ export type WriteError =
   | DuplicateMessage
   | SessionNotFound
   | StorageError
-
-/**
- * Where a reply goes that names no destination: what `writeRouting` wrote.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Routing {
-  readonly channelType: string | null
-  readonly platformId: string | null
-  readonly threadId: string | null
-}
 
 /**
  * @since 0.1.0
@@ -126,10 +117,7 @@ export class SessionManager extends Context.Tag("effect-airlock/SessionManager")
     readonly writeOutboundDirect: (
       ref: SessionRef,
       message: DirectMessage
-    ) => Effect.Effect<
-      { readonly id: string; readonly seq: number; readonly alreadyThere: boolean },
-      InvalidMessage | DuplicateMessage | SessionNotFound | StorageError
-    >
+    ) => Effect.Effect<WrittenDirect, InvalidMessage | DuplicateMessage | SessionNotFound | StorageError>
     /**
      * Reads files that a message from the agent declares. An unsafe, missing or too large one is skipped, and
      * the result says why. None if no declared file could be read; the message goes out without files then.
@@ -230,25 +218,6 @@ const make = Effect.gen(function* () {
     return found
   })
 
-  /**
-   * A program in one transaction on inbound.db, with the library's errors. `undo` runs if it does not commit;
-   * nothing can be interrupted between the commit and knowing that it happened.
-   */
-  const transact = <A, E>(
-    ref: SessionRef,
-    operation: string,
-    body: (sql: SqlClient) => Effect.Effect<A, E | SqlError>,
-    undo: Effect.Effect<void> = Effect.void
-  ) =>
-    Effect.gen(function* () {
-      const sql = yield* db.inbound(ref, operation)
-      return yield* sql.withTransaction(body(sql)).pipe(
-        Effect.onError(() => undo),
-        Effect.uninterruptible,
-        Effect.catchIf(isSqlError, (error) => Effect.fail(fromSql({ operation, resource: "inbound" })(error)))
-      )
-    }).pipe(Effect.scoped, Effect.withTracerEnabled(false))
-
   const write = (operation: string, ref: SessionRef, messages: ReadonlyArray<unknown>) =>
     Effect.gen(function* () {
       const millis = yield* Clock.currentTimeMillis
@@ -258,20 +227,12 @@ const make = Effect.gen(function* () {
       yield* known(ref, operation)
       if (drafts.length === 0) return []
       const folder = yield* folders.open(ref, operation)
-      const target = {
-        folder,
-        sessionId: ref.sessionId,
-        operation,
-        limits: settings.limits,
-        directories,
-        calls
-      }
-      const forget: Array<string> = []
-      const written = yield* transact(
+      const target = { folder, operation, limits: settings.limits, directories, calls }
+      const files: Array<string> = []
+      const written = yield* db.transaction(
         ref,
-        operation,
-        (sql) => MessageStore.storeAll({ ...target, sql }, drafts, forget),
-        Effect.suspend(() => MessageStore.forgetAll(target, forget))
+        (sql) => MessageStore.storeAll({ ...target, sql, sessionId: ref.sessionId }, drafts, files),
+        { operation, undo: Effect.suspend(() => Inbox.remove(target, files)) }
       )
       yield* registry.updateSession(ref, { lastActive: Timestamp.format(millis) }).pipe(
         // The message is stored, which is what success promises.
@@ -295,17 +256,7 @@ const make = Effect.gen(function* () {
       platformId: Option.getOrNull(Option.map(chat, ({ platformId }) => platformId)),
       threadId: session.threadId
     }
-    yield* transact(
-      ref,
-      operation,
-      (sql) =>
-        sql`INSERT OR REPLACE INTO session_routing ${sql.insert({
-          id: 1,
-          channel_type: routing.channelType,
-          platform_id: routing.platformId,
-          thread_id: routing.threadId
-        })}`
-    )
+    yield* db.transaction(ref, (sql) => Addresses.writeRouting(sql, routing), { operation })
     return routing
   })
 
@@ -314,35 +265,9 @@ const make = Effect.gen(function* () {
     destinations: ReadonlyArray<Destination>
   ) {
     const operation = "SessionManager.writeDestinations"
-    const names = new Set<string>()
-    const rows = yield* Effect.forEach(destinations, (input, index) =>
-      Effect.gen(function* () {
-        const field = `destinations.${index}`
-        const destination = yield* Effect.mapError(
-          decodeDestination(input),
-          () => new InvalidMessage({ operation, field, reason: "wrong-type" })
-        )
-        if (names.has(destination.name)) {
-          return yield* new InvalidMessage({ operation, field: `${field}.name`, reason: "duplicate" })
-        }
-        names.add(destination.name)
-        return {
-          name: destination.name,
-          display_name: destination.displayName ?? null,
-          type: destination.type,
-          channel_type: destination.type === "channel" ? destination.channelType : null,
-          platform_id: destination.type === "channel" ? destination.platformId : null,
-          agent_group_id: destination.type === "agent" ? destination.agentGroupId : null
-        }
-      })
-    )
+    const checked = yield* Addresses.checkDestinations(destinations, operation)
     yield* known(ref, operation)
-    yield* transact(ref, operation, (sql) =>
-      Effect.zipRight(
-        sql`DELETE FROM destinations`,
-        Effect.forEach(rows, (row) => sql`INSERT INTO destinations ${sql.insert(row)}`, { discard: true })
-      )
-    )
+    yield* db.transaction(ref, (sql) => Addresses.writeDestinations(sql, checked), { operation })
   })
 
   const writeSystemResponse = Effect.fn("SessionManager.writeSystemResponse")(function* (
@@ -364,41 +289,13 @@ const make = Effect.gen(function* () {
     input: DirectMessage
   ) {
     const operation = "SessionManager.writeOutboundDirect"
-    const message = yield* Effect.mapError(
-      decodeDirect(input),
-      () => new InvalidMessage({ operation, field: "message", reason: "wrong-type" })
-    )
-    const { id } = message
-    if (id === "")
-      return yield* new InvalidMessage({ operation, messageId: id, field: "id", reason: "empty" })
+    const message = yield* DirectReply.check(input, operation)
     yield* known(ref, operation)
     const timestamp = yield* now
-    const row = {
-      id,
-      in_reply_to: message.inReplyTo ?? null,
-      kind: message.kind,
-      platform_id: message.platformId ?? null,
-      channel_type: message.channelType ?? null,
-      thread_id: message.threadId ?? null,
-      content: message.content
-    }
-    return yield* transact(ref, operation, (sql) =>
-      Effect.gen(function* () {
-        const present = yield* sql<{ readonly seq: number; readonly same: number }>`
-          SELECT seq, (kind = ${row.kind} AND content = ${row.content} AND in_reply_to IS ${row.in_reply_to}
-            AND platform_id IS ${row.platform_id} AND channel_type IS ${row.channel_type}
-            AND thread_id IS ${row.thread_id}) AS same FROM airlock_direct WHERE id = ${id}`
-        const stored = present[0]
-        if (stored !== undefined) {
-          return stored.same === 1
-            ? { id, seq: stored.seq, alreadyThere: true }
-            : yield* new DuplicateMessage({ operation, sessionId: ref.sessionId, messageId: id })
-        }
-        const seq = Sequence.nextHost(yield* MessageStore.lastSequence(sql))
-        yield* sql`INSERT INTO airlock_direct ${sql.insert({ ...row, seq, timestamp })}`
-        yield* MessageStore.rememberSequence(sql, seq)
-        return { id, seq, alreadyThere: false }
-      })
+    return yield* db.transaction(
+      ref,
+      (sql) => DirectReply.store(sql, message, { timestamp, operation, sessionId: ref.sessionId }),
+      { operation }
     )
   })
 
@@ -439,14 +336,8 @@ const make = Effect.gen(function* () {
   })
 })
 
-const decodeDestination = Schema.decodeUnknown(Destination)
-const decodeDirect = Schema.decodeUnknown(DirectMessage)
-
 const notFound = (operation: string, ref: SessionRef) =>
   new SessionNotFound({ operation, agentGroupId: ref.agentGroupId, sessionId: ref.sessionId })
-
-const isSqlError = (error: unknown): error is SqlError =>
-  typeof error === "object" && error !== null && "_tag" in error && error._tag === "SqlError"
 
 /** Six characters of `0-9a-z`. */
 const randomText = Effect.map(Random.nextIntBetween(0, 36 ** 6), (n) => n.toString(36).padStart(6, "0"))

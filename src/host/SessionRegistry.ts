@@ -12,16 +12,15 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
-import type { UnsafePath } from "../protocol/AirlockError.js"
-import { SessionDbCorrupt, SessionDbUnavailable, SessionNotFound } from "../protocol/AirlockError.js"
-import type { SessionMode } from "../protocol/Session.js"
-import { ContainerStatus, Session, SessionMode as SessionModeSchema } from "../protocol/Session.js"
+import type { SessionDbCorrupt, UnsafePath } from "../protocol/AirlockError.js"
+import { SessionDbUnavailable, SessionNotFound } from "../protocol/AirlockError.js"
+import type { ContainerStatus, Session, SessionMode } from "../protocol/Session.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import { SqliteDriver } from "../storage/SqliteDriver.js"
-import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
+import { fromSystemCall } from "../storage/StorageFailure.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
+import * as RegistryRows from "./RegistryRows.js"
 import * as RegistrySchema from "./RegistrySchema.js"
 import { SessionPaths } from "./SessionPaths.js"
 
@@ -166,9 +165,6 @@ export class SessionRegistry extends Context.Tag("effect-airlock/SessionRegistry
   )
 }
 
-const failure = (name: string) =>
-  fromSql({ operation: `SessionRegistry.${name}`, resource: "central" as const })
-
 const openCentral = Effect.gen(function* () {
   const { dataDir, patience } = yield* AirlockConfig
   const { central } = yield* SessionPaths
@@ -179,105 +175,19 @@ const openCentral = Effect.gen(function* () {
   const client = yield* driver.connect({ filename: central, patience }).pipe(
     // Only this machine opens the central database, so its shared memory works.
     Effect.tap((client) => client`PRAGMA journal_mode = WAL`),
-    Effect.mapError(failure("layerSqlite"))
+    Effect.mapError(RegistryRows.failure("layerSqlite"))
   )
   return client
 })
-
-const SessionRow = Schema.Struct({
-  id: Schema.String,
-  agent_group_id: Schema.String,
-  messaging_group_id: Schema.NullOr(Schema.String),
-  thread_id: Schema.NullOr(Schema.String),
-  agent_provider: Schema.NullOr(Schema.String),
-  status: Schema.NullOr(Schema.String),
-  container_status: Schema.NullOr(Schema.String),
-  last_active: Schema.NullOr(Schema.String),
-  created_at: Schema.String,
-  session_mode: Schema.NullOr(SessionModeSchema)
-})
-
-const isContainerStatus = Schema.is(ContainerStatus)
-
-const toSession = (row: typeof SessionRow.Type): Session =>
-  new Session(
-    {
-      sessionId: row.id,
-      agentGroupId: row.agent_group_id,
-      messagingGroupId: row.messaging_group_id,
-      threadId: row.thread_id,
-      mode: row.session_mode,
-      agentProvider: row.agent_provider,
-      // A status that only some other version knows is not one in which a session is used.
-      status: row.status === "active" ? "active" : "closed",
-      containerStatus: isContainerStatus(row.container_status) ? row.container_status : "stopped",
-      lastActive: row.last_active,
-      createdAt: row.created_at
-    },
-    { disableValidation: true }
-  )
-
-const MessagingGroupRow = Schema.Struct({
-  id: Schema.String,
-  channel_type: Schema.String,
-  platform_id: Schema.String,
-  instance: Schema.NullOr(Schema.String),
-  name: Schema.NullOr(Schema.String),
-  is_group: Schema.NullOr(Schema.Number)
-})
-
-const toMessagingGroup = (row: typeof MessagingGroupRow.Type): MessagingGroup => ({
-  id: row.id,
-  channelType: row.channel_type,
-  platformId: row.platform_id,
-  instance: row.instance ?? row.channel_type,
-  name: row.name,
-  isGroup: row.is_group === 1
-})
-
-const AgentGroupRow = Schema.Struct({
-  id: Schema.String,
-  name: Schema.String,
-  folder: Schema.String,
-  agent_provider: Schema.NullOr(Schema.String)
-})
-
-const rowsOf = <A, I, B>(schema: Schema.Schema<A, I>, convert: (row: A) => B) => {
-  const decode = Schema.decodeUnknown(Schema.Array(schema))
-  return (name: string, query: Effect.Effect<ReadonlyArray<unknown>, SqlError>) =>
-    query.pipe(
-      Effect.mapError(failure(name)),
-      Effect.flatMap((rows) =>
-        Effect.mapError(
-          decode(rows),
-          () =>
-            new SessionDbCorrupt({
-              operation: `SessionRegistry.${name}`,
-              resource: "central",
-              reason: "unexpected-row"
-            })
-        )
-      ),
-      Effect.map((rows) => rows.map(convert)),
-      Effect.withTracerEnabled(false)
-    )
-}
-
-const sessions = rowsOf(SessionRow, toSession)
-const messagingGroups = rowsOf(MessagingGroupRow, toMessagingGroup)
-const agentGroups = rowsOf(AgentGroupRow, ({ agent_provider, ...rest }) => ({
-  ...rest,
-  agentProvider: agent_provider
-}))
 
 const first = <A>(rows: ReadonlyArray<A>): Option.Option<A> => Option.fromNullable(rows[0])
 
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
-  yield* RegistrySchema.migrate.pipe(Effect.mapError(failure("layer")))
+  yield* RegistrySchema.migrate.pipe(Effect.mapError(RegistryRows.failure("layer")))
 
   const run = (name: string, query: Effect.Effect<unknown, SqlError>) =>
-    query.pipe(Effect.mapError(failure(name)), Effect.withTracerEnabled(false), Effect.asVoid)
+    query.pipe(Effect.mapError(RegistryRows.failure(name)), Effect.withTracerEnabled(false), Effect.asVoid)
 
   const now = Effect.map(Clock.currentTimeMillis, Timestamp.format)
 
@@ -303,23 +213,13 @@ const make = Effect.gen(function* () {
       onNone: () => Effect.succeed(Option.none<Session>()),
       onSome: (where) =>
         Effect.map(
-          sessions("findSession", sql`SELECT * FROM sessions WHERE status = 'active' AND ${where}`),
+          RegistryRows.sessions(
+            "findSession",
+            sql`SELECT * FROM sessions WHERE status = 'active' AND ${where}`
+          ),
           first
         )
     })
-
-  const row = (session: Session) => ({
-    id: session.sessionId,
-    agent_group_id: session.agentGroupId,
-    messaging_group_id: session.messagingGroupId,
-    thread_id: session.threadId,
-    agent_provider: session.agentProvider,
-    status: session.status,
-    container_status: session.containerStatus,
-    last_active: session.lastActive,
-    created_at: session.createdAt,
-    session_mode: session.mode
-  })
 
   const findOrCreateSession = <E>(key: SessionKey, fresh: Effect.Effect<Session, E>) =>
     Effect.flatMap(
@@ -329,9 +229,9 @@ const make = Effect.gen(function* () {
         onNone: () =>
           Effect.gen(function* () {
             const session = yield* fresh
-            const inserted = yield* sessions(
+            const inserted = yield* RegistryRows.sessions(
               "findOrCreateSession",
-              sql`INSERT INTO sessions ${sql.insert(row(session))} ON CONFLICT DO NOTHING RETURNING *`
+              sql`INSERT INTO sessions ${sql.insert(RegistryRows.fromSession(session))} ON CONFLICT DO NOTHING RETURNING *`
             )
             if (inserted.length > 0) return { session, created: true }
             const winner = yield* findSession(key)
@@ -360,7 +260,10 @@ const make = Effect.gen(function* () {
         )
       ),
     getAgentGroup: (id) =>
-      Effect.map(agentGroups("getAgentGroup", sql`SELECT * FROM agent_groups WHERE id = ${id}`), first),
+      Effect.map(
+        RegistryRows.agentGroups("getAgentGroup", sql`SELECT * FROM agent_groups WHERE id = ${id}`),
+        first
+      ),
     putMessagingGroup: (group) =>
       Effect.flatMap(now, (createdAt) =>
         run(
@@ -379,26 +282,33 @@ const make = Effect.gen(function* () {
       ),
     getMessagingGroup: (id) =>
       Effect.map(
-        messagingGroups("getMessagingGroup", sql`SELECT * FROM messaging_groups WHERE id = ${id}`),
+        RegistryRows.messagingGroups(
+          "getMessagingGroup",
+          sql`SELECT * FROM messaging_groups WHERE id = ${id}`
+        ),
         first
       ),
     findMessagingGroup: (chat) =>
       Effect.map(
-        messagingGroups(
+        RegistryRows.messagingGroups(
           "findMessagingGroup",
           sql`SELECT * FROM messaging_groups WHERE channel_type = ${chat.channelType}
               AND platform_id = ${chat.platformId} AND instance = ${chat.instance ?? chat.channelType}`
         ),
         first
       ),
-    createSession: (session) => run("createSession", sql`INSERT INTO sessions ${sql.insert(row(session))}`),
+    createSession: (session) =>
+      run("createSession", sql`INSERT INTO sessions ${sql.insert(RegistryRows.fromSession(session))}`),
     findOrCreateSession,
     findSession,
     getSession: (sessionId) =>
-      Effect.map(sessions("getSession", sql`SELECT * FROM sessions WHERE id = ${sessionId}`), first),
+      Effect.map(
+        RegistryRows.sessions("getSession", sql`SELECT * FROM sessions WHERE id = ${sessionId}`),
+        first
+      ),
     updateSession: (ref, change) =>
       Effect.flatMap(
-        sessions(
+        RegistryRows.sessions(
           "updateSession",
           sql`UPDATE sessions SET ${sql.csv([
             ...(change.status === undefined ? [] : [sql`status = ${change.status}`]),
@@ -422,7 +332,7 @@ const make = Effect.gen(function* () {
               )
       ),
     listActiveSessions: (filter) =>
-      sessions(
+      RegistryRows.sessions(
         "listActiveSessions",
         filter?.containerStatus === undefined
           ? sql`SELECT * FROM sessions WHERE status = 'active' ORDER BY created_at, id`

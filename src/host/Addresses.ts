@@ -1,0 +1,120 @@
+/**
+ * Where the messages of a session's agent may go: its own chat, and a list of destinations. Both are tables of
+ * inbound.db, which the agent reads and the host holds it to.
+ *
+ * @since 0.1.0
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { InvalidMessage } from "../protocol/AirlockError.js"
+import { Destination } from "../protocol/Message.js"
+
+/**
+ * Where a reply goes that names no destination: the session's own chat and thread. Nulls if it has none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Routing {
+  readonly channelType: string | null
+  readonly platformId: string | null
+  readonly threadId: string | null
+}
+
+/**
+ * `allowed` are the session's own chat, and the channels among its destinations.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Addresses {
+  readonly routing: Routing
+  readonly allowed: ReadonlyArray<Omit<Routing, "threadId">>
+}
+
+const decode = Schema.decodeUnknown(Destination)
+
+/**
+ * Checks a list of destinations: each is one, and no two have the same name.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const checkDestinations = (
+  destinations: ReadonlyArray<Destination>,
+  operation: string
+): Effect.Effect<ReadonlyArray<Destination>, InvalidMessage> => {
+  const names = new Set<string>()
+  return Effect.forEach(destinations, (input, index) =>
+    Effect.gen(function* () {
+      const field = `destinations.${index}`
+      const destination = yield* Effect.mapError(
+        decode(input),
+        () => new InvalidMessage({ operation, field, reason: "wrong-type" })
+      )
+      if (names.has(destination.name)) {
+        return yield* new InvalidMessage({ operation, field: `${field}.name`, reason: "duplicate" })
+      }
+      names.add(destination.name)
+      return destination
+    })
+  )
+}
+
+const rowOf = (destination: Destination) => ({
+  name: destination.name,
+  display_name: destination.displayName ?? null,
+  type: destination.type,
+  channel_type: destination.type === "channel" ? destination.channelType : null,
+  platform_id: destination.type === "channel" ? destination.platformId : null,
+  agent_group_id: destination.type === "agent" ? destination.agentGroupId : null
+})
+
+/**
+ * Replaces the whole list. Belongs in a transaction.
+ *
+ * @since 0.1.0
+ * @category writing
+ */
+export const writeDestinations = (
+  sql: SqlClient,
+  destinations: ReadonlyArray<Destination>
+): Effect.Effect<void, SqlError> =>
+  Effect.zipRight(
+    sql`DELETE FROM destinations`,
+    Effect.forEach(
+      destinations,
+      (destination) => sql`INSERT INTO destinations ${sql.insert(rowOf(destination))}`,
+      { discard: true }
+    )
+  )
+
+/**
+ * @since 0.1.0
+ * @category writing
+ */
+export const writeRouting = (sql: SqlClient, routing: Routing): Effect.Effect<unknown, SqlError> =>
+  sql`INSERT OR REPLACE INTO session_routing ${sql.insert({
+    id: 1,
+    channel_type: routing.channelType,
+    platform_id: routing.platformId,
+    thread_id: routing.threadId
+  })}`
+
+/**
+ * @since 0.1.0
+ * @category reading
+ */
+export const read = (sql: SqlClient): Effect.Effect<Addresses, SqlError> =>
+  Effect.gen(function* () {
+    const [routing] = yield* sql<Routing>`SELECT channel_type AS channelType, platform_id AS platformId,
+      thread_id AS threadId FROM session_routing WHERE id = 1`
+    const destinations = yield* sql<Routing>`SELECT channel_type AS channelType, platform_id AS platformId
+      FROM destinations WHERE type = 'channel'`
+    return {
+      routing: routing ?? { channelType: null, platformId: null, threadId: null },
+      allowed: routing === undefined ? destinations : [routing, ...destinations]
+    }
+  })

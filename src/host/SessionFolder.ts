@@ -81,16 +81,6 @@ const make = Effect.gen(function* () {
 
   const temporaryName = Effect.map(Random.nextIntBetween(0, 2 ** 48), (n) => `.new-${n.toString(36)}`)
 
-  const has = (directory: SafeDirectory, name: string, subject: Subject) =>
-    calls.lstat(directory.at(name)).pipe(
-      Effect.as(true),
-      Effect.catchIf(
-        (error) => error.code === "ENOENT",
-        () => Effect.succeed(false)
-      ),
-      Effect.mapError(fromSystemCall(subject, Path.join(directory.path, name)))
-    )
-
   const writeDatabase = (
     directory: SafeDirectory,
     as: string,
@@ -146,7 +136,7 @@ const make = Effect.gen(function* () {
       for (const child of folders) yield* directories.make(folder, child, subject)
       let added = false
       for (const database of databases) {
-        if (yield* has(folder, database, subject)) continue
+        if (yield* directories.has(folder, database, subject)) continue
         yield* addDatabase(folder, database, subject)
         added = true
       }
@@ -160,7 +150,7 @@ const make = Effect.gen(function* () {
       const group = Path.dirname(path)
       yield* calls.makePath(group).pipe(Effect.mapError(fromSystemCall(subject, group)))
       const parent = yield* directories.open(group, subject)
-      if (!(yield* has(parent, ref.sessionId, subject))) {
+      if (!(yield* directories.has(parent, ref.sessionId, subject))) {
         yield* createWhole(parent, ref.sessionId, subject)
       }
       yield* complete(parent, ref.sessionId, subject)
@@ -174,7 +164,7 @@ const make = Effect.gen(function* () {
   const isComplete = (ref: SessionRef, operation: string) =>
     open(ref, operation).pipe(
       Effect.flatMap((directory) =>
-        Effect.every(databases, (name) => has(directory, name, { operation, resource: "folder" }))
+        Effect.every(databases, (name) => directories.has(directory, name, { operation, resource: "folder" }))
       ),
       Effect.scoped,
       Effect.catchIf(

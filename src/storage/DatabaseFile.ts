@@ -39,3 +39,11 @@ export const check = (
  * @category names
  */
 export const journalName = (name: string): string => `${name}-journal`
+
+/**
+ * The name of the file that SQLite keeps beside a database in write-ahead-log mode.
+ *
+ * @since 0.1.0
+ * @category names
+ */
+export const logName = (name: string): string => `${name}-wal`

@@ -7,40 +7,49 @@
  *
  * @since 0.1.0
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import type * as Scope from "effect/Scope"
 import { SessionDbUnavailable } from "../protocol/AirlockError.js"
 import type { Subject } from "./StorageFailure.js"
-
-interface Permit {
-  readonly semaphore: Effect.Semaphore
-  users: number
-}
+import * as Turn from "./Turn.js"
 
 interface Holding {
   readonly path: string
+  readonly turn: Turn.Turn
   released: boolean
 }
 
-const permits = globalValue(Symbol.for("effect-airlock/FilePermit/permits"), () => new Map<string, Permit>())
-
-const holdings = globalValue(Symbol.for("effect-airlock/FilePermit/holdings"), () =>
-  FiberRef.unsafeMake<ReadonlyArray<Holding>>([])
+const queues = globalValue(
+  Symbol.for("effect-airlock/FilePermit/queues"),
+  () => new Map<string, Turn.Queue>()
 )
 
-const join = (path: string): Permit => {
-  const permit = permits.get(path) ?? { semaphore: Effect.unsafeMakeSemaphore(1), users: 0 }
-  permits.set(path, permit)
-  permit.users++
-  return permit
+const isHeld = (holding: Holding): boolean => !holding.released
+
+const holdings = globalValue(Symbol.for("effect-airlock/FilePermit/holdings"), () =>
+  FiberRef.unsafeMake<ReadonlyArray<Holding>>([], {
+    // What fibers have opened side by side, the one that joins them holds.
+    join: (own, joined) => Array.from(new Set([...own, ...joined])).filter(isHeld)
+  })
+)
+
+const join = (path: string): Holding => {
+  const queue = queues.get(path) ?? []
+  queues.set(path, queue)
+  return { path, turn: Turn.come(queue), released: false }
 }
 
-const leave = (path: string, permit: Permit): void => {
-  permit.users--
-  if (permit.users === 0) permits.delete(path)
-}
+const leave = (holding: Holding) =>
+  Effect.sync(() => {
+    holding.released = true
+    const queue = queues.get(holding.path)
+    if (queue === undefined) return
+    Turn.leave(queue, holding.turn)
+    if (queue.length === 0) queues.delete(holding.path)
+  })
 
 /**
  * Waits for the file at `path` (absolute), and holds it until the scope closes. Waiting can be interrupted.
@@ -54,25 +63,18 @@ export const hold = (
   subject: Subject
 ): Effect.Effect<void, SessionDbUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
-    const held = yield* FiberRef.get(holdings)
-    if (held.some((holding) => holding.path === path && !holding.released)) {
+    const held = (yield* FiberRef.get(holdings)).filter(isHeld)
+    if (held.some((holding) => holding.path === path)) {
       return yield* new SessionDbUnavailable({ ...subject, reason: "nested" })
     }
-    const holding: Holding = { path, released: false }
     yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
-        const permit = join(path)
-        yield* Effect.onInterrupt(restore(permit.semaphore.take(1)), () =>
-          Effect.sync(() => leave(path, permit))
-        )
-        yield* Effect.addFinalizer(() => {
-          holding.released = true
-          leave(path, permit)
-          return permit.semaphore.release(1)
-        })
+        const holding = join(path)
+        yield* Effect.onInterrupt(restore(Deferred.await(holding.turn)), () => leave(holding))
+        yield* Effect.addFinalizer(() => leave(holding))
+        yield* FiberRef.set(holdings, [...held, holding])
       })
     )
-    yield* Effect.locallyScoped(holdings, [...held, holding])
   })
 
 /**
@@ -81,4 +83,4 @@ export const hold = (
  * @since 0.1.0
  * @category inspection
  */
-export const count: Effect.Effect<number> = Effect.sync(() => permits.size)
+export const count: Effect.Effect<number> = Effect.sync(() => queues.size)

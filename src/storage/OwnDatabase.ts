@@ -89,17 +89,21 @@ const make = Effect.gen(function* () {
     const bytes = new Uint8Array(DatabaseHeader.length)
     yield* calls.read(fd, bytes, 0).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
     const header = yield* DatabaseFile.check(bytes, options.schemaVersion, subject)
-    const journal = DatabaseFile.journalName(options.name)
-    yield* directories.readFile(directory, journal, journalLimit, subject).pipe(
-      Effect.filterOrFail(
-        (contents) => !RollbackJournal.namesSuperJournal(contents),
-        () => new SessionDbCorrupt({ ...subject, reason: "super-journal" })
-      ),
-      Effect.catchIf(
-        (error) => error._tag === "SessionDbUnavailable" && error.reason === "missing",
-        () => Effect.void
-      )
-    )
+    // SQLite reads such a file if it is there, whatever the database says of itself.
+    if (yield* directories.has(directory, DatabaseFile.logName(options.name), subject)) {
+      return yield* new SessionDbUnavailable({ ...subject, reason: "wal-mode" })
+    }
+    const journalName = DatabaseFile.journalName(options.name)
+    const journal = (yield* directories.has(directory, journalName, subject))
+      ? yield* directories.readFile(directory, journalName, journalLimit, subject)
+      : new Uint8Array()
+    if (RollbackJournal.namesSuperJournal(journal)) {
+      return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
+    }
+    // SQLite takes what lacks of the last page for zeros. With a journal, it first makes the file as long as it was.
+    if (RollbackJournal.nonce(journal) === undefined && stats.size < header.pages * header.pageSize) {
+      return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
+    }
     return { header, inode: stats.ino }
   }, Effect.scoped)
 

@@ -12,6 +12,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { BigIntStats } from "node:fs"
@@ -20,7 +21,7 @@ import type { SessionDbUnavailable } from "../protocol/AirlockError.js"
 import { SessionDbUnavailable as Unavailable, UnsafePath } from "../protocol/AirlockError.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSystemCall } from "./StorageFailure.js"
-import { flags, SystemCallError, SystemCalls } from "./SystemCalls.js"
+import { flags, pause, pieceBytes, SystemCallError, SystemCalls } from "./SystemCalls.js"
 
 /**
  * An open directory. `path` is what people know it by; `at` gives the path of a name inside it, for one call.
@@ -47,8 +48,8 @@ export interface SafeFile {
 
 type Failure = UnsafePath | SessionDbUnavailable
 
-/** How many bytes are read or written before other fibers get their turn. */
-const chunkBytes = 1 << 20
+/** What a name that is no UTF-8 is shown with. */
+const replacementCharacter = "\ufffd"
 
 const isCode = (code: string) => (error: SystemCallError) => error.code === code
 
@@ -67,6 +68,12 @@ export class SafeDirectories extends Context.Tag("effect-airlock/SafeDirectories
       name: string,
       subject: Subject
     ) => Effect.Effect<SafeDirectory, Failure, Scope.Scope>
+    /** Whether there is anything of that name: a link counts, wherever it leads. */
+    readonly has: (
+      directory: SafeDirectory,
+      name: string,
+      subject: Subject
+    ) => Effect.Effect<boolean, Failure>
     /** Makes a directory inside another if it is not there. */
     readonly make: (directory: SafeDirectory, name: string, subject: Subject) => Effect.Effect<void, Failure>
     /** Opens a file for reading if it is a regular one with a single link. Never waits for a FIFO. */
@@ -138,6 +145,13 @@ const make = Effect.gen(function* () {
   const openChild = (directory: SafeDirectory, name: string, subject: Subject) =>
     openPath(Path.join(directory.path, name), directory.at(name), subject)
 
+  const has = (directory: SafeDirectory, name: string, subject: Subject) =>
+    calls.lstat(directory.at(name)).pipe(
+      Effect.as(true),
+      Effect.catchIf(isCode("ENOENT"), () => Effect.succeed(false)),
+      Effect.mapError(fromSystemCall(subject, Path.join(directory.path, name)))
+    )
+
   const makeDirectory = (directory: SafeDirectory, name: string, subject: Subject) =>
     calls.makeDirectory(directory.at(name)).pipe(
       Effect.catchIf(isCode("EEXIST"), () => Effect.void),
@@ -176,14 +190,14 @@ const make = Effect.gen(function* () {
       if (length > limit || stats.size > limit) {
         return yield* new Unavailable({ ...subject, reason: "too-large" })
       }
-      const chunk = new Uint8Array(Math.min(chunkBytes, limit + 1 - length))
+      const chunk = new Uint8Array(Math.min(pieceBytes, limit + 1 - length))
       const count = yield* calls
         .read(fd, chunk, length)
         .pipe(Effect.mapError(fromSystemCall(subject, Path.join(directory.path, name))))
       if (count === 0) return concat(chunks, length)
       chunks.push(chunk.subarray(0, count))
       length += count
-      yield* Effect.yieldNow()
+      if (length >= pieceBytes) yield* pause
     }
   }, Effect.scoped)
 
@@ -212,13 +226,13 @@ const make = Effect.gen(function* () {
     Effect.gen(function* () {
       const fd = yield* createFile(directory, name, subject)
       const failure = fromSystemCall(subject, Path.join(directory.path, name))
-      yield* Stream.runFoldEffect(content, 0, (position, chunk) =>
+      yield* Stream.runFoldEffect(Stream.mapConcat(content, piecesOf), 0, (position, piece) =>
         calls
-          .write(fd, chunk, position)
+          .write(fd, piece, position)
           .pipe(
             Effect.mapError(failure),
-            Effect.zipLeft(Effect.yieldNow()),
-            Effect.as(position + chunk.byteLength)
+            Effect.zipLeft(position < pieceBytes ? Effect.void : pause),
+            Effect.as(position + piece.byteLength)
           )
       )
       yield* Effect.mapError(calls.sync(fd), failure)
@@ -227,28 +241,61 @@ const make = Effect.gen(function* () {
       Effect.onError(() => Effect.ignore(remove(directory, name, subject)))
     )
 
-  const removeAll = (
+  const unlinkOr = <E, R>(
     directory: SafeDirectory,
     name: string,
-    subject: Subject
-  ): Effect.Effect<void, Failure | SystemCallError, Scope.Scope> =>
+    otherwise: Effect.Effect<void, E, R>
+  ): Effect.Effect<void, E | SystemCallError, R> =>
     calls.unlink(directory.at(name)).pipe(
       Effect.catchIf(isCode("ENOENT"), () => Effect.void),
+      // What Linux and what macOS answers for a directory.
       Effect.catchIf(
-        // What Linux and what macOS answers for a directory.
         (error) => error.code === "EISDIR" || error.code === "EPERM",
-        () =>
-          Effect.gen(function* () {
-            const child = yield* openChild(directory, name, subject)
-            for (const entry of yield* calls.list(child.at("."))) yield* removeAll(child, entry, subject)
-            yield* calls.removeDirectory(directory.at(name))
-          }).pipe(Effect.scoped)
+        () => otherwise
       )
     )
 
+  const namesIn = Effect.fnUntraced(function* (directory: SafeDirectory) {
+    const names = yield* calls.list(directory.at("."))
+    if (!names.some((name) => name.includes(replacementCharacter))) return names
+    yield* calls.nameAsText(directory.at("."))
+    return yield* calls.list(directory.at("."))
+  })
+
+  /** Empties a directory inside another. What it has of directories moves to the other; how many, it says. */
+  const flatten = Effect.fnUntraced(function* (directory: SafeDirectory, name: string, subject: Subject) {
+    const inner = yield* openChild(directory, name, subject)
+    let moved = 0
+    for (const entry of yield* namesIn(inner)) {
+      const place = `airlock-${yield* Random.nextIntBetween(0, Number.MAX_SAFE_INTEGER)}`
+      const move = Effect.tap(calls.rename(inner.at(entry), directory.at(place)), () => moved++)
+      yield* unlinkOr(inner, entry, move)
+    }
+    return moved
+  }, Effect.scoped)
+
+  /** A tree can be deeper than the number of files that a process may open, so it is made flat on the way. */
+  const empty = Effect.fnUntraced(function* (directory: SafeDirectory, name: string, subject: Subject) {
+    const top = yield* openChild(directory, name, subject)
+    let moved: number
+    do {
+      moved = 0
+      for (const entry of yield* namesIn(top)) {
+        const removeDirectory = flatten(top, entry, subject).pipe(
+          Effect.tap((count) => (moved += count)),
+          Effect.zipRight(calls.removeDirectory(top.at(entry)))
+        )
+        yield* unlinkOr(top, entry, removeDirectory)
+      }
+    } while (moved > 0)
+  }, Effect.scoped)
+
   const remove = (directory: SafeDirectory, name: string, subject: Subject) =>
-    removeAll(directory, name, subject).pipe(
-      Effect.scoped,
+    unlinkOr(
+      directory,
+      name,
+      Effect.zipRight(empty(directory, name, subject), calls.removeDirectory(directory.at(name)))
+    ).pipe(
       Effect.mapError((error) =>
         error._tag === "SystemCallError"
           ? fromSystemCall(subject, Path.join(directory.path, name))(error)
@@ -259,6 +306,7 @@ const make = Effect.gen(function* () {
   return SafeDirectories.of({
     open,
     openChild,
+    has,
     make: makeDirectory,
     openFile,
     readFile,
@@ -267,6 +315,11 @@ const make = Effect.gen(function* () {
     remove
   })
 })
+
+const piecesOf = (bytes: Uint8Array): ReadonlyArray<Uint8Array> =>
+  Array.from({ length: Math.ceil(bytes.byteLength / pieceBytes) }, (_, index) =>
+    bytes.subarray(index * pieceBytes, (index + 1) * pieceBytes)
+  )
 
 const concat = (chunks: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
   const first = chunks[0]

@@ -33,7 +33,7 @@ import { SafeDirectories } from "./SafeDirectory.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSql, fromSystemCall } from "./StorageFailure.js"
-import { flags, SystemCalls } from "./SystemCalls.js"
+import { flags, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
 
 /**
  * @since 0.1.0
@@ -169,17 +169,18 @@ const make = Effect.gen(function* () {
   const readAll = (directory: SafeDirectory, name: string, options: SnapshotOptions, subject: Subject) =>
     withFile(directory, name, options, subject, ({ fd, stats }) =>
       Effect.gen(function* () {
-        const chunks: Array<Uint8Array> = []
+        const pieces: Array<Uint8Array> = []
         let length = 0
         for (;;) {
           if (length > options.limit || stats.size > options.limit) {
             return yield* new SessionDbUnavailable({ ...subject, reason: "too-large" })
           }
-          const chunk = Buffer.allocUnsafeSlow(1 << 20)
-          const count = yield* readAt(fd, chunk, length, name, subject)
-          if (count === 0) return { bytes: Buffer.concat(chunks, length), stats }
-          chunks.push(chunk.subarray(0, count))
+          const piece = Buffer.allocUnsafeSlow(pieceBytes)
+          const count = yield* readAt(fd, piece, length, name, subject)
+          if (count === 0) return { pieces, length, stats }
+          pieces.push(piece.subarray(0, count))
           length += count
+          if (length >= pieceBytes) yield* pause
         }
       })
     )
@@ -239,33 +240,41 @@ const make = Effect.gen(function* () {
     const database = yield* readAll(directory, options.name, options, subject)
     const after = yield* observe(directory, options, subject)
     if (before.journal?.identity !== after.journal?.identity) return yield* changing(subject)
-    const header = yield* DatabaseFile.check(database.bytes, options.schemaVersion, subject)
+    const head = Buffer.concat(database.pieces, Math.min(database.length, DatabaseHeader.length))
+    const header = yield* DatabaseFile.check(head, options.schemaVersion, subject)
 
     if (after.journal === undefined) {
-      const same =
-        before.stamp === after.stamp &&
-        Buffer.compare(database.bytes.subarray(0, DatabaseHeader.length), after.header) === 0
+      const same = before.stamp === after.stamp && Buffer.compare(head, after.header) === 0
       if (!same) return yield* changing(subject)
-      if (database.bytes.byteLength < header.pages * header.pageSize) return yield* changing(subject)
-      return { database: database.bytes, journal: undefined, stamp: after.stamp }
+      if (database.length < header.pages * header.pageSize) return yield* changing(subject)
+      return { database: database.pieces, journal: undefined, stamp: after.stamp }
     }
     const journal = yield* readAll(directory, DatabaseFile.journalName(options.name), options, subject).pipe(
       Effect.catchIf(isMissing, () => Effect.fail(changing(subject)))
     )
-    const identity = `${journal.stats.ino}.${RollbackJournal.nonce(journal.bytes)}`
-    if (identity !== after.journal.identity || !RollbackJournal.isWhole(journal.bytes)) {
+    const bytes = Buffer.concat(journal.pieces)
+    const identity = `${journal.stats.ino}.${RollbackJournal.nonce(bytes)}`
+    if (identity !== after.journal.identity || !RollbackJournal.isWhole(bytes)) {
       return yield* changing(subject)
     }
-    if (RollbackJournal.namesSuperJournal(journal.bytes)) {
+    if (RollbackJournal.namesSuperJournal(bytes)) {
       return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
     }
-    return { database: database.bytes, journal: journal.bytes, stamp: after.stamp }
+    return { database: database.pieces, journal: journal.pieces, stamp: after.stamp }
   }, Effect.scoped)
 
-  const place = (path: string, bytes: Uint8Array) =>
+  const place = (path: string, pieces: ReadonlyArray<Uint8Array>) =>
     Effect.acquireUseRelease(
       calls.open(path, flags.create, 0o600),
-      (fd) => calls.write(fd, bytes, 0),
+      (fd) =>
+        Effect.reduce(pieces, 0, (position, piece) =>
+          calls
+            .write(fd, piece, position)
+            .pipe(
+              Effect.zipLeft(position < pieceBytes ? Effect.void : pause),
+              Effect.as(position + piece.byteLength)
+            )
+        ),
       calls.close
     )
 
@@ -318,6 +327,4 @@ const make = Effect.gen(function* () {
 
 /** A few immediate attempts, because a writer's gap may be short, and then one each millisecond. */
 const untilQuiet = (patience: Duration.DurationInput) =>
-  Schedule.recurs(20).pipe(
-    Schedule.andThen(Schedule.spaced(Duration.millis(1)).pipe(Schedule.upTo(patience)))
-  )
+  Schedule.recurs(20).pipe(Schedule.andThen(Schedule.spaced(Duration.millis(1))), Schedule.upTo(patience))

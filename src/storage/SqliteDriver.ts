@@ -9,8 +9,8 @@
  * - transactions begin deferred, and a failed COMMIT is a defect that leaves the transaction open; here they
  *   are `BEGIN IMMEDIATE`, cannot be interrupted, and end with COMMIT or ROLLBACK
  * - a statement that failed to compile fails for ten minutes; here it is compiled again
- * - inside the transaction of one client, statements of another go to the first one's connection; here a
- *   client uses its own connection only, and leaves others theirs
+ * - inside the transaction of one client, statements of another client would go to the first one's
+ *   connection; here a client uses its own connection only, and no other client uses it
  *
  * @since 0.1.0
  */
@@ -24,11 +24,13 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
+import { globalValue } from "effect/GlobalValue"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { isBusy } from "./StorageFailure.js"
+import * as Turn from "./Turn.js"
 
 /**
  * @since 0.1.0
@@ -69,6 +71,21 @@ export class SqliteDriver extends Context.Tag("effect-airlock/SqliteDriver")<
   ).pipe(Layer.provide(Reactivity.layer))
 }
 
+interface Transaction {
+  readonly connection: Connection
+  /** How many others of the same connection it is in. */
+  readonly depth: number
+  ended: boolean
+}
+
+/**
+ * The transactions that a fiber is in, the innermost last. `SqlClient.TransactionConnection` holds one for all
+ * clients, and each would take it for its own.
+ */
+const transactions = globalValue(Symbol.for("effect-airlock/SqliteDriver/transactions"), () =>
+  FiberRef.unsafeMake<ReadonlyArray<Transaction>>([])
+)
+
 const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]: SqlClient.TypeId }
 
 /** How long SQLite itself waits for a lock. The event loop stands still meanwhile. */
@@ -79,28 +96,28 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
   // Held for the whole scope: this client's statements go to the connection itself.
   const raw = yield* driver.reserve
   const connection = reliable(raw, options.patience)
-  const semaphore = yield* Effect.makeSemaphore(1)
+  const queue: Turn.Queue = []
 
   yield* connection.execute(`PRAGMA busy_timeout = ${busyTimeoutMillis}`, [], undefined)
 
-  const ownDepth = Effect.map(transactions, (open) => open.get(connection))
-  const acquirer: Connection.Acquirer = Effect.flatMap(ownDepth, (depth) =>
-    depth === undefined ? semaphore.withPermits(1)(Effect.succeed(connection)) : Effect.succeed(connection)
+  const current = Effect.map(FiberRef.get(transactions), (all) =>
+    all.findLast((transaction) => transaction.connection === connection && !transaction.ended)
+  )
+  // A statement keeps its turn while it waits for a lock, or it would get into somebody else's transaction.
+  const acquirer: Connection.Acquirer = Effect.flatMap(current, (transaction) =>
+    Effect.as(transaction === undefined ? Turn.take(queue) : Effect.void, connection)
   )
   const withTransaction = <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
-    Effect.flatMap(ownDepth, (depth) =>
-      depth === undefined
-        ? semaphore.withPermits(1)(within(connection, 0, body))
-        : within(connection, depth + 1, body)
+    Effect.flatMap(current, (outer) =>
+      outer === undefined
+        ? Turn.during(queue)(within({ connection, depth: 0, ended: false }, body))
+        : within({ connection, depth: outer.depth + 1, ended: false }, body)
     )
 
   const statements = Statement.make(acquirer, Statement.makeCompilerSqlite(), [], undefined)
   const client: SqlClient.SqlClient = Object.assign(statements, {
     ...typed,
-    reserve: Effect.zipRight(
-      Effect.acquireRelease(semaphore.take(1), () => semaphore.release(1)),
-      Effect.succeed(connection)
-    ),
+    reserve: acquirer,
     withTransaction,
     reactive: driver.reactive,
     reactiveMailbox: driver.reactiveMailbox,
@@ -111,24 +128,15 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
   return client
 })
 
-/** The transactions that a program is inside of: how deep, by connection. */
-class Transactions extends Context.Tag("effect-airlock/SqliteDriver/Transactions")<
-  Transactions,
-  ReadonlyMap<Connection, number>
->() {}
-
-const transactions = Effect.map(
-  Effect.serviceOption(Transactions),
-  Option.getOrElse((): ReadonlyMap<Connection, number> => new Map())
-)
-
 const openDriver = (filename: string) =>
   SqliteClient.make({ filename, disableWAL: true }).pipe(
     Effect.catchAllDefect((cause) =>
       cause instanceof Error
         ? Effect.fail(new SqlError({ cause, message: "Failed to open the database" }))
         : Effect.die(cause)
-    )
+    ),
+    // The driver opens the file in one step and says how to close it in the next.
+    Effect.uninterruptible
   )
 
 const image = Effect.fnUntraced(function* (statements: ReadonlyArray<string>) {
@@ -137,42 +145,52 @@ const image = Effect.fnUntraced(function* (statements: ReadonlyArray<string>) {
   return yield* client.export
 }, Effect.scoped)
 
+/** The driver says only so that a statement did not get as far as being executed. */
+const isUncompiled = (error: SqlError): boolean => error.message.startsWith("Failed to prepare")
+
 /** The same connection, trying again while the file is locked, and without throwing. */
 const reliable = (connection: Connection, patience: Duration.DurationInput): Connection => {
   const untilUnlocked = Schedule.exponential(Duration.millis(2), 1.5).pipe(
     Schedule.union(Schedule.spaced(Duration.millis(50))),
     Schedule.upTo(patience)
   )
-  const unprepared: Connection["executeUnprepared"] = (sql, parameters, transform) =>
-    Effect.suspend(() => connection.executeUnprepared(sql, parameters, transform)).pipe(
-      Effect.catchAllDefect((cause) =>
-        Effect.fail(new SqlError({ cause, message: "Failed to prepare statement" }))
-      )
+  let attempts = 0
+  /** The driver remembers by its text that a statement did not compile, so the next attempt has another text. */
+  const retrying = <A>(sql: string, run: (sql: string) => Effect.Effect<A, SqlError>) =>
+    Effect.catchIf(
+      run(sql),
+      (error) => isBusy(error) || isUncompiled(error),
+      () =>
+        Effect.retry(
+          Effect.suspend(() => run(`${sql}\n-- ${++attempts}`)),
+          { schedule: untilUnlocked, while: isBusy }
+        )
     )
-  const retrying = <A>(first: Effect.Effect<A, SqlError>, again: Effect.Effect<A, SqlError>) =>
-    Effect.catchIf(first, isBusy, () => Effect.retry(again, { schedule: untilUnlocked, while: isBusy }))
   return {
     ...connection,
     execute: (sql, parameters, transform) =>
-      retrying(connection.execute(sql, parameters, transform), unprepared(sql, parameters, transform)),
-    executeRaw: (sql, parameters) => connection.executeRaw(sql, parameters),
-    executeValues: (sql, parameters) => connection.executeValues(sql, parameters),
-    executeUnprepared: (sql, parameters, transform) => {
-      const effect = unprepared(sql, parameters, transform)
-      return retrying(effect, effect)
-    }
+      retrying(sql, (text) => connection.execute(text, parameters, transform)),
+    executeRaw: (sql, parameters) => retrying(sql, (text) => connection.executeRaw(text, parameters)),
+    executeValues: (sql, parameters) => retrying(sql, (text) => connection.executeValues(text, parameters)),
+    executeUnprepared: (sql, parameters, transform) =>
+      retrying(sql, (text) =>
+        Effect.suspend(() => connection.executeUnprepared(text, parameters, transform)).pipe(
+          Effect.catchAllDefect((cause) =>
+            Effect.fail(new SqlError({ cause, message: "Failed to prepare statement" }))
+          )
+        )
+      )
   }
 }
 
 const within = <A, E, R>(
-  connection: Connection,
-  depth: number,
+  transaction: Transaction,
   body: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | SqlError, R> => {
-  const run = (sql: string) => connection.execute(sql, [], undefined)
-  const name = `airlock_${depth}`
+  const run = (sql: string) => transaction.connection.execute(sql, [], undefined)
+  const name = `airlock_${transaction.depth}`
   const [begin, commit, rollback] =
-    depth === 0
+    transaction.depth === 0
       ? [run("BEGIN IMMEDIATE"), run("COMMIT"), run("ROLLBACK")]
       : [
           run(`SAVEPOINT ${name}`),
@@ -182,8 +200,8 @@ const within = <A, E, R>(
   return Effect.uninterruptible(
     Effect.gen(function* () {
       yield* begin
-      const open = new Map(yield* transactions).set(connection, depth)
-      const exit = yield* Effect.exit(Effect.provideService(body, Transactions, open))
+      const exit = yield* Effect.exit(Effect.locallyWith(body, transactions, (all) => [...all, transaction]))
+      transaction.ended = true
       // SQLite has rolled back by itself after some failures (a full disk), and then refuses to do it again.
       if (Exit.isFailure(exit)) return yield* Effect.zipRight(Effect.ignore(rollback), exit)
       yield* Effect.onError(commit, () => Effect.ignore(rollback))

@@ -90,10 +90,10 @@ export const fromSql =
   }
 
 /**
- * Turns the `SqlError`s of a program into the library's own errors.
+ * Whether an error is one of the library's own about its files.
  *
  * @since 0.1.0
- * @category conversions
+ * @category predicates
  */
 export const isStorageError = (error: unknown): error is StorageError =>
   error instanceof UnsafePath || error instanceof SessionDbUnavailable || error instanceof SessionDbCorrupt

@@ -51,7 +51,10 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
     readonly write: (fd: number, bytes: Uint8Array, position: number) => Call<void>
     /** Waits until what was written is on the disk. */
     readonly sync: (fd: number) => Call<void>
+    /** The names in a directory. One that is no UTF-8 cannot be told from others; see `nameAsText`. */
     readonly list: (path: string) => Call<ReadonlyArray<string>>
+    /** Gives what is in a directory under a name that is no UTF-8 another name. */
+    readonly nameAsText: (path: string) => Call<void>
     readonly makeDirectory: (path: string) => Call<void>
     /** Makes a directory and those above it, where they are missing. */
     readonly makePath: (path: string) => Call<void>
@@ -87,6 +90,14 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
         Fs.fsync(fd, (cause) => resume(cause === null ? Effect.void : Effect.fail(failed("fsync", cause))))
       ),
     list: (path) => attempt("readdir", () => Fs.readdirSync(path)),
+    nameAsText: (path) =>
+      attempt("rename", () => {
+        for (const [index, name] of Fs.readdirSync(path, "buffer").entries()) {
+          if (Buffer.from(name.toString()).equals(name)) continue
+          const from = Buffer.concat([Buffer.from(`${path}/`), name])
+          Fs.renameSync(from, `${path}/airlock-${index}-${name.toString("hex", 0, 100)}`)
+        }
+      }),
     makeDirectory: (path) => attempt("mkdir", () => Fs.mkdirSync(path)),
     makePath: (path) => attempt("mkdir", () => void Fs.mkdirSync(path, { recursive: true })),
     removeDirectory: (path) => attempt("rmdir", () => Fs.rmdirSync(path)),
@@ -106,6 +117,25 @@ const failed = (call: string, cause: unknown): SystemCallError =>
 
 const attempt = <A>(call: string, run: () => A): Call<A> =>
   Effect.try({ try: run, catch: (cause) => failed(call, cause) })
+
+/**
+ * How many bytes are read or written at most before there is a `pause`.
+ *
+ * @since 0.1.0
+ * @category pauses
+ */
+export const pieceBytes = 1 << 20
+
+/**
+ * Lets timers, input and output have their turn. `Effect.yieldNow` is for other fibers only.
+ *
+ * @since 0.1.0
+ * @category pauses
+ */
+export const pause: Effect.Effect<void> = Effect.async((resume) => {
+  const immediate = setImmediate(() => resume(Effect.void))
+  return Effect.sync(() => clearImmediate(immediate))
+})
 
 /**
  * Flags for `open`. A flag that the system lacks is 0: on Windows nothing is refused for being a link, and

@@ -1,0 +1,89 @@
+/**
+ * Taking turns: of those who come to a queue, one at a time goes on, in the order in which they came.
+ *
+ * Effect's semaphore will not do. It loses a permit for good if a fiber is interrupted between being given it
+ * and knowing so, and from then on everybody waits.
+ *
+ * @since 0.1.0
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import type * as Scope from "effect/Scope"
+
+/**
+ * Done when it comes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Turn = Deferred.Deferred<void>
+
+/**
+ * Those who came and have not left. It is the first one's turn.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Queue = Array<Turn>
+
+const callFirst = (queue: Queue): void => {
+  if (queue[0] !== undefined) Deferred.unsafeDone(queue[0], Effect.void)
+}
+
+/**
+ * Whoever comes has to leave.
+ *
+ * @since 0.1.0
+ * @category turns
+ */
+export const come = (queue: Queue): Turn => {
+  const turn = Deferred.unsafeMake<void>(FiberId.none)
+  queue.push(turn)
+  callFirst(queue)
+  return turn
+}
+
+/**
+ * Ends a turn, or the wait for it.
+ *
+ * @since 0.1.0
+ * @category turns
+ */
+export const leave = (queue: Queue, turn: Turn): void => {
+  queue.splice(queue.indexOf(turn), 1)
+  callFirst(queue)
+}
+
+/**
+ * Waits for a turn, and has it until the scope closes. Waiting can be interrupted.
+ *
+ * @since 0.1.0
+ * @category turns
+ */
+export const take = (queue: Queue): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.suspend(() => {
+      const turn = come(queue)
+      const end = Effect.sync(() => leave(queue, turn))
+      return restore(Deferred.await(turn)).pipe(
+        Effect.onInterrupt(() => end),
+        Effect.zipRight(Effect.addFinalizer(() => end))
+      )
+    })
+  )
+
+/**
+ * Waits for a turn, and has it while the effect runs.
+ *
+ * @since 0.1.0
+ * @category turns
+ */
+export const during =
+  (queue: Queue) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => come(queue)),
+      (turn) => Effect.zipRight(Deferred.await(turn), effect),
+      (turn) => Effect.sync(() => leave(queue, turn))
+    )

@@ -1,0 +1,136 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { flags, SystemCallError, SystemCalls } from "../../src/storage/SystemCalls.js"
+import { plantFifo, temporaryDirectory, withoutHanging } from "./Fixtures.js"
+
+const test = <A, E>(
+  name: string,
+  body: (folder: string, calls: typeof SystemCalls.Service) => Effect.Effect<A, E, never>
+) =>
+  it.scoped(name, () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryDirectory
+      const calls = yield* SystemCalls
+      Fs.writeFileSync(Path.join(folder, "file"), "0123456789")
+      Fs.mkdirSync(Path.join(folder, "directory"))
+      Fs.symlinkSync(Path.join(folder, "file"), Path.join(folder, "link"))
+      Fs.symlinkSync(Path.join(folder, "directory"), Path.join(folder, "directory-link"))
+      return yield* body(folder, calls)
+    }).pipe(Effect.provide(SystemCalls.layer))
+  )
+
+type Calls = typeof SystemCalls.Service
+
+const failures: ReadonlyArray<
+  readonly [
+    code: string,
+    call: string,
+    (calls: Calls, at: (name: string) => string) => Effect.Effect<unknown, SystemCallError>
+  ]
+> = [
+  ["ENOENT", "open", (calls, at) => calls.open(at("none"), flags.read)],
+  ["ELOOP", "open", (calls, at) => calls.open(at("link"), flags.read)],
+  ["EEXIST", "open", (calls, at) => calls.open(at("file"), flags.create)],
+  ["EEXIST", "open", (calls, at) => calls.open(at("link"), flags.create)],
+  ["ENOTDIR", "open", (calls, at) => calls.open(at("file"), flags.directory)],
+  ["ENOTDIR", "open", (calls, at) => calls.open(at("directory-link"), flags.directory)],
+  ["ENOENT", "lstat", (calls, at) => calls.lstat(at("none"))],
+  ["ENOENT", "realpath", (calls, at) => calls.realpath(at("none"))],
+  ["ENOENT", "readdir", (calls, at) => calls.list(at("none"))],
+  ["ENOTDIR", "readdir", (calls, at) => calls.list(at("file"))],
+  ["EEXIST", "mkdir", (calls, at) => calls.makeDirectory(at("directory"))],
+  ["EEXIST", "mkdir", (calls, at) => calls.makePath(at("file"))],
+  ["ENOTDIR", "rmdir", (calls, at) => calls.removeDirectory(at("file"))],
+  ["EISDIR", "unlink", (calls, at) => calls.unlink(at("directory"))],
+  ["EEXIST", "link", (calls, at) => calls.link(at("file"), at("directory"))],
+  ["ENOENT", "rename", (calls, at) => calls.rename(at("none"), at("other"))],
+  ["EBADF", "fstat", (calls) => calls.fstat(999_999)],
+  ["EBADF", "read", (calls) => calls.read(999_999, new Uint8Array(1), 0)],
+  ["EBADF", "write", (calls) => calls.write(999_999, new Uint8Array(1), 0)],
+  ["EBADF", "fsync", (calls) => calls.sync(999_999)],
+  ["EBADF", "fchown", (calls) => calls.chown(999_999, 0, 0)],
+  ["EBADF", "futimes", (calls) => calls.setTimes(999_999, 0)]
+]
+
+describe("SystemCalls", () => {
+  failures.forEach(([code, call, run], index) => {
+    test(`${index + 1}: ${call} fails with the system's own code, ${code}`, (folder, calls) =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(run(calls, (name) => Path.join(folder, name)))
+        expect(error).toBeInstanceOf(SystemCallError)
+        expect(error).toMatchObject({ call, code, message: `${call}: ${code}` })
+      }))
+  })
+
+  test("reads where it is told, and nothing at the end", (folder, calls) =>
+    Effect.acquireUseRelease(
+      calls.open(Path.join(folder, "file"), flags.read),
+      (fd) =>
+        Effect.gen(function* () {
+          const buffer = Buffer.alloc(4)
+          expect(yield* calls.read(fd, buffer, 3)).toBe(4)
+          expect(buffer.toString()).toBe("3456")
+          expect(yield* calls.read(fd, buffer, 8)).toBe(2)
+          expect(buffer.toString()).toBe("8956")
+          expect(yield* calls.read(fd, buffer, 10)).toBe(0)
+          expect(yield* calls.read(fd, buffer, 1_000)).toBe(0)
+        }),
+      calls.close
+    ))
+
+  test("writes all of the bytes where it is told", (folder, calls) =>
+    Effect.gen(function* () {
+      const path = Path.join(folder, "new")
+      const bytes = Buffer.alloc(3 << 20, "abc")
+      const fd = yield* calls.open(path, flags.create, 0o600)
+      yield* calls.write(fd, bytes, 0)
+      yield* calls.write(fd, Buffer.from("xyz"), 1)
+      yield* calls.write(fd, new Uint8Array(), 5)
+      yield* calls.sync(fd)
+      yield* calls.close(fd)
+      bytes.write("xyz", 1)
+      expect(Fs.readFileSync(path).equals(bytes)).toBe(true)
+      expect(Fs.statSync(path).mode & 0o777).toBe(0o600)
+    }))
+
+  test("sets times, in milliseconds", (folder, calls) =>
+    Effect.gen(function* () {
+      const path = Path.join(folder, "file")
+      const fd = yield* calls.open(path, flags.read)
+      yield* calls.setTimes(fd, 1_750_000_000_123)
+      yield* calls.close(fd)
+      expect(Math.round(Fs.statSync(path).mtimeMs)).toBe(1_750_000_000_123)
+    }))
+
+  test("shows descriptors as paths where the system does", (folder, calls) =>
+    Effect.gen(function* () {
+      expect(calls.descriptors).toBe(process.platform === "linux" ? "/proc/self/fd" : undefined)
+      const fd = yield* calls.open(Path.join(folder, "directory"), flags.directory)
+      yield* calls.makeDirectory(`${calls.descriptors}/${fd}/inside`)
+      yield* calls.close(fd)
+      expect(yield* calls.list(Path.join(folder, "directory"))).toEqual(["inside"])
+    }))
+
+  it.scopedLive("does not wait for a FIFO, following links or not", () =>
+    Effect.gen(function* () {
+      const calls = yield* SystemCalls
+      const path = Path.join(yield* temporaryDirectory, "fifo")
+      yield* plantFifo(path)
+      for (const flag of [flags.read, flags.readFollowing]) {
+        const fd = yield* withoutHanging(calls.open(path, flag))
+        expect((yield* calls.fstat(fd)).isFIFO()).toBe(true)
+        yield* calls.close(fd)
+      }
+    }).pipe(Effect.provide(SystemCalls.layer))
+  )
+
+  test("makes a path with all that is missing of it, and is content with one that is there", (folder, calls) =>
+    Effect.gen(function* () {
+      const path = Path.join(folder, "directory", "a", "b")
+      yield* calls.makePath(path)
+      yield* calls.makePath(path)
+      expect(Fs.statSync(path).isDirectory()).toBe(true)
+    }))
+})

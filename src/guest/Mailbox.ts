@@ -68,6 +68,8 @@ export interface Reply {
 }
 
 /**
+ * The mailbox of one session. What an earlier run of the agent had claimed and not finished, it offers again.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -75,11 +77,12 @@ export class Mailbox extends Context.Tag("effect-airlock/Mailbox")<
   Mailbox,
   {
     /**
-     * What is due and not claimed, oldest first. Context messages (`trigger` 0) come along with others, never
-     * alone. Only the first poll sees `onWake` messages.
+     * What is due and not claimed: the most recent ones, as many as the window holds, oldest first. Context
+     * messages (`trigger` 0) come along with others, never alone. Messages of kind `system` are answers to
+     * questions, and not returned. Only the first poll sees `onWake` messages.
      */
     readonly poll: Effect.Effect<ReadonlyArray<InboundRow>, StorageError>
-    /** Says that the agent works on these messages, so that no other poll returns them. */
+    /** Says that the agent works on these messages, so that no poll returns them. What is finished stays so. */
     readonly claim: (ids: ReadonlyArray<string>) => Effect.Effect<void, StorageError>
     /** Says that these messages are done. */
     readonly complete: (ids: ReadonlyArray<string>) => Effect.Effect<void, StorageError>
@@ -118,6 +121,7 @@ const make = Effect.fnUntraced(function* (options: MailboxOptions) {
   const snapshots = yield* Snapshots
   const directories = yield* SafeDirectories
   const calls = yield* SystemCalls
+  const hasStarted = yield* Ref.make(false)
   const hasPolled = yield* Ref.make(false)
 
   /** A program on a copy of the host's file. */
@@ -142,17 +146,25 @@ const make = Effect.fnUntraced(function* (options: MailboxOptions) {
       )
   }
 
-  /** A program on the agent's own file. */
+  /** A program on the agent's own file. The first one finds the claims of an earlier run given up. */
   const withOutbound = <A>(operation: string, use: (sql: SqlClient) => Effect.Effect<A, SqlError>) => {
     const subject: Subject = { operation, resource: "outbound" }
     return own
       .open({ directory, name: SessionLayout.outbound, schemaVersion: Tables.version, patience }, subject)
       .pipe(
-        Effect.flatMap(({ client }) => Effect.mapError(use(client), fromSql(subject))),
+        Effect.flatMap(({ client }) =>
+          Effect.mapError(Effect.zipRight(giveUpClaims(client), use(client)), fromSql(subject))
+        ),
         Effect.scoped,
         Effect.withTracerEnabled(false)
       )
   }
+
+  const giveUpClaims = (sql: SqlClient) =>
+    Effect.unlessEffect(
+      Effect.zipLeft(sql`DELETE FROM processing_ack WHERE status = 'processing'`, Ref.set(hasStarted, true)),
+      Ref.get(hasStarted)
+    )
 
   const poll = Effect.gen(function* () {
     const operation = "Mailbox.poll"
@@ -190,9 +202,10 @@ const make = Effect.fnUntraced(function* (options: MailboxOptions) {
           yield* withOutbound(
             operation,
             (sql) =>
-              sql`INSERT OR REPLACE INTO processing_ack ${sql.insert(
+              sql`INSERT INTO processing_ack ${sql.insert(
                 ids.map((id) => ({ message_id: id, status, status_changed: at }))
-              )}`
+              )} ON CONFLICT (message_id) DO UPDATE SET status = excluded.status, status_changed = excluded.status_changed
+                WHERE status = 'processing'`
           )
         })
 

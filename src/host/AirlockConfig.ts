@@ -101,6 +101,10 @@ export const defaultLimits: Limits = {
   drainMessages: 200
 }
 
+/** What is really given: a setting that is there, and undefined, is not. */
+const given = (limits: Partial<Limits>): Partial<Limits> =>
+  Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined))
+
 /**
  * Settings with every default filled in.
  *
@@ -113,7 +117,7 @@ export const make = (options: Options): Settings => ({
   owner: Option.fromNullable(options.owner),
   patience: Duration.decode(options.patience ?? "5 seconds"),
   deliveryTimeout: Duration.decode(options.deliveryTimeout ?? "1 minute"),
-  limits: { ...defaultLimits, ...options.limits }
+  limits: { ...defaultLimits, ...given(options.limits ?? {}) }
 })
 
 const limit = (name: string, fallback: number) =>
@@ -130,7 +134,7 @@ const ownerConfig = Config.all({
     Option.isSome(uid) === Option.isSome(gid)
       ? Either.right(Option.all({ uid, gid }))
       : Either.left(
-          ConfigError.InvalidData(["AIRLOCK_OWNER_UID"], "needs AIRLOCK_OWNER_GID, and the reverse")
+          ConfigError.InvalidData(["OWNER_UID"], "AIRLOCK_OWNER_UID and AIRLOCK_OWNER_GID go together")
         )
   )
 )

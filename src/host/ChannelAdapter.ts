@@ -44,9 +44,9 @@ export interface Envelope {
  * What became of one attempt.
  *
  * - `Delivered`: the platform has it, under `platformMessageId` if it gives ids
- * - `TryLater`: it is not delivered, and may be after a while
+ * - `TryLater`: it is not delivered, and may be after a while; `after` is a hint, the next drain tries again
  * - `Rejected`: it never will be
- * - `Unknown`: it may or may not have arrived
+ * - `Unknown`: it may or may not have arrived; the next drain tries again, under the same key
  *
  * @since 0.1.0
  * @category models

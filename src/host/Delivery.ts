@@ -23,6 +23,7 @@ import * as Addresses from "./Addresses.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { Envelope, Outcome } from "./ChannelAdapter.js"
 import { ChannelAdapter, rejected, tryLater } from "./ChannelAdapter.js"
+import type { OutboxFiles } from "./Outbox.js"
 import { Outbox } from "./Outbox.js"
 import type { QueuedMessage } from "./OutboundQueue.js"
 import * as OutboundQueue from "./OutboundQueue.js"
@@ -52,10 +53,11 @@ export class Delivery extends Context.Tag("effect-airlock/Delivery")<
     /**
      * Delivers what is due in a session, the host's direct replies and the agent's messages in the order of
      * their numbers. A message is marked delivered only after the adapter said so, and no database is open
-     * while it is sent. When one waits, later ones of its thread wait too. Messages for other agents and
-     * `system` messages wait; `task_log` is never delivered. A message for a chat that is neither the session's
-     * own nor among its destinations fails, and so does a row that is not a message. One drain of a session
-     * runs at a time.
+     * while it is sent. When one waits, later ones of its thread wait too, until the next drain. Messages for
+     * other agents (`channelType` is `agent`) and messages of kind `system` are not for channels: they stay in
+     * outbound.db and hold up nobody; `task_log` is never delivered. An agent's message for a chat that is
+     * neither the session's own nor among its destinations fails; a direct reply may go anywhere. A row that is
+     * not a message fails too. One drain of a session runs at a time.
      */
     readonly drain: (ref: SessionRef) => Effect.Effect<Drained, StorageError>
   }
@@ -123,7 +125,6 @@ const make = Effect.gen(function* () {
     address: Addresses.Routing,
     addresses: Addresses.Addresses
   ) {
-    if (row.kind === "system" || address.channelType === "agent") return tryLater()
     const isAllowed =
       source === "direct" ||
       namesNoAddress(row) ||
@@ -133,10 +134,11 @@ const make = Effect.gen(function* () {
     if (!isAllowed) return rejected("not a destination of this session")
 
     const names = declaredFiles(row.content)
-    const found =
+    const none = { files: [], skipped: [] }
+    const found: OutboxFiles =
       names.length === 0 || source === "direct"
-        ? Option.none()
-        : yield* Effect.orElseSucceed(outbox.read(ref, row.id, names, operation), () => Option.none())
+        ? none
+        : yield* Effect.orElseSucceed(outbox.read(ref, row.id, names, operation), () => none)
     return yield* send({
       ...address,
       idempotencyKey: `${ref.sessionId}/${source}/${row.id}`,
@@ -145,11 +147,8 @@ const make = Effect.gen(function* () {
       kind: row.kind,
       inReplyTo: row.inReplyTo,
       content: row.content,
-      files: Option.match(found, { onNone: () => [], onSome: ({ files }) => files }),
-      skipped: Option.match(found, {
-        onNone: () => names.map((name) => ({ name, reason: "missing" })),
-        onSome: ({ skipped }) => skipped
-      })
+      files: found.files,
+      skipped: found.skipped
     })
   })
 
@@ -181,7 +180,7 @@ const make = Effect.gen(function* () {
       failed.push({ id, reason })
     })
 
-    for (const id of unreadable) yield* fail("agent", id, "not a message")
+    for (const { id, reason } of unreadable) yield* fail("agent", id, reason)
     const blocked = new Set<string>()
     for (const queued of messages) {
       const { row, source } = queued

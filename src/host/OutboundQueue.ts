@@ -24,33 +24,34 @@ export interface QueuedMessage {
   readonly row: OutboundRow
 }
 
-/** A row as this module reads it. Content that is not text, or too long, is not even fetched. */
+/** A row as this module reads it. Content that is too long is not even fetched. */
 const columns = (sql: SqlClient, contentBytes: number) =>
   sql`id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, thread_id,
-    iif(typeof(content) = 'text' AND octet_length(content) <= ${contentBytes}, content, NULL) AS content`
+    octet_length(content) > ${contentBytes} AS tooLong,
+    iif(octet_length(content) > ${contentBytes}, NULL, content) AS content`
 
 const decodeRow = Schema.decodeUnknownEither(OutboundRow)
 
 /**
- * What is due, and the ids of rows that are not messages: a number that is text, content that is a blob or
- * over the limit.
+ * What is due, and the rows that cannot be: a number that is text, content that is a blob, or too long.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Queue {
   readonly messages: ReadonlyArray<QueuedMessage>
-  readonly unreadable: ReadonlyArray<string>
+  readonly unreadable: ReadonlyArray<{ readonly id: string; readonly reason: string }>
 }
 
-type IdRow = { readonly id: string }
+type Candidate = { readonly id: string; readonly tooLong: number }
 
-const decodeRows = (source: QueuedMessage["source"], rows: ReadonlyArray<IdRow>, now: number): Queue => {
+const decodeRows = (source: QueuedMessage["source"], rows: ReadonlyArray<Candidate>, now: number): Queue => {
   const messages: Array<QueuedMessage> = []
-  const unreadable: Array<string> = []
+  const unreadable: Array<{ readonly id: string; readonly reason: string }> = []
   for (const candidate of rows) {
     const row = decodeRow(candidate)
-    if (Either.isLeft(row)) unreadable.push(candidate.id)
+    if (candidate.tooLong === 1) unreadable.push({ id: candidate.id, reason: "content too long" })
+    else if (Either.isLeft(row)) unreadable.push({ id: candidate.id, reason: "not a message" })
     else if (Timestamp.hasCome(row.right.deliverAfter, now)) messages.push({ source, row: row.right })
   }
   return { messages, unreadable }
@@ -69,7 +70,7 @@ export interface Portion {
 }
 
 /**
- * The agent's messages that are due and not settled, in the order of their numbers. `agent` is a snapshot of
+ * The agent's messages for channels that are due and not settled, in the order of their numbers. `agent` is a snapshot of
  * outbound.db; `settled` answers which of some ids are settled. A row without a text as its id cannot be
  * named, and is passed over.
  *
@@ -82,11 +83,12 @@ export const fromAgent = <E>(
   { contentBytes, limit, now }: Portion
 ): Effect.Effect<Queue, E | SqlError> =>
   Effect.gen(function* () {
-    const ids = yield* agent<IdRow>`SELECT id FROM messages_out
-      WHERE typeof(id) = 'text' AND kind <> 'task_log' ORDER BY seq`
+    const ids = yield* agent<{ readonly id: string }>`SELECT id FROM messages_out
+      WHERE typeof(id) = 'text' AND kind NOT IN ('task_log', 'system') AND channel_type IS NOT 'agent'
+      ORDER BY seq`
     const done = yield* settled(ids.map(({ id }) => id))
     const open = ids.filter(({ id }) => !done.has(id)).map(({ id }) => id)
-    const rows = yield* agent<IdRow>`SELECT ${columns(agent, contentBytes)} FROM messages_out
+    const rows = yield* agent<Candidate>`SELECT ${columns(agent, contentBytes)} FROM messages_out
       WHERE id IN (SELECT value FROM json_each(${JSON.stringify(open)})) ORDER BY seq LIMIT ${limit}`
     return decodeRows("agent", rows, now)
   })
@@ -102,7 +104,7 @@ export const fromHost = (
   { contentBytes, limit, now }: Portion
 ): Effect.Effect<Queue, SqlError> =>
   Effect.map(
-    own<IdRow>`SELECT ${columns(own, contentBytes)} FROM airlock_direct WHERE status = 'pending'
+    own<Candidate>`SELECT ${columns(own, contentBytes)} FROM airlock_direct WHERE status = 'pending'
       ORDER BY seq LIMIT ${limit}`,
     (rows) => decodeRows("direct", rows, now)
   )

@@ -6,7 +6,6 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import type { StorageError, UnsafePath } from "../protocol/AirlockError.js"
 import * as AttachmentName from "../protocol/AttachmentName.js"
 import type { SessionRef } from "../protocol/Session.js"
@@ -60,7 +59,7 @@ export class Outbox extends Context.Tag("effect-airlock/Outbox")<
       messageId: string,
       names: ReadonlyArray<string>,
       operation: string
-    ) => Effect.Effect<Option.Option<OutboxFiles>, UnsafePath>
+    ) => Effect.Effect<OutboxFiles, UnsafePath>
     readonly clear: (ref: SessionRef, messageId: string, operation: string) => Effect.Effect<void>
   }
 >() {
@@ -93,7 +92,7 @@ const make = Effect.gen(function* () {
     Effect.gen(function* () {
       const subject: Subject = { operation, resource: "outbox" }
       const folder = yield* messageFolder(operation, messageId)
-      const outcome = yield* Effect.gen(function* () {
+      const outcome: OutboxFiles = yield* Effect.gen(function* () {
         const outbox = yield* openOutbox(ref, subject)
         const own = yield* directories.openChild(outbox, folder, subject)
         const files: Array<OutboxFile> = []
@@ -116,7 +115,7 @@ const make = Effect.gen(function* () {
           Effect.annotateLogs({ sessionId: ref.sessionId, messageId, skipped: outcome.skipped })
         )
       }
-      return outcome.files.length === 0 ? Option.none<OutboxFiles>() : Option.some<OutboxFiles>(outcome)
+      return outcome
     })
 
   const clear = (ref: SessionRef, messageId: string, operation: string) =>

@@ -73,7 +73,8 @@ export class SessionManager extends Context.Tag("effect-airlock/SessionManager")
     /**
      * The session of a key (see `SessionMode`), made if there is none, with its folder. Calls with one key at
      * one time, from one process or several, get one session. A messaging group of null makes a new session
-     * each time, except in `agent-shared` mode. A folder that was deleted is made again.
+     * each time, except in `agent-shared` mode. A folder that was deleted is made again. A new folder has the
+     * session's routing in it (see `writeRouting`).
      */
     readonly resolve: (
       key: SessionKey
@@ -94,14 +95,20 @@ export class SessionManager extends Context.Tag("effect-airlock/SessionManager")
       ref: SessionRef,
       messages: ReadonlyArray<InboundMessage>
     ) => Effect.Effect<ReadonlyArray<WrittenMessage>, WriteError>
-    /** Writes the session's own chat and thread as the place where replies go, and returns it. */
+    /**
+     * Writes the session's own chat and thread as the place where replies go, and returns it. The chat is the
+     * registry's messaging group of that id; if there is none, replies have no channel.
+     */
     readonly writeRouting: (ref: SessionRef) => Effect.Effect<Routing, SessionNotFound | StorageError>
     /** Replaces the whole list of destinations that the agent may write to. */
     readonly writeDestinations: (
       ref: SessionRef,
       destinations: ReadonlyArray<Destination>
     ) => Effect.Effect<void, InvalidMessage | SessionNotFound | StorageError>
-    /** Writes the answer to a question that the agent asked. `result` must be representable as JSON. */
+    /**
+     * Writes the answer to a question that the agent asked, as a message of kind `system`. `result` must be
+     * representable as JSON. Each call writes another message.
+     */
     readonly writeSystemResponse: (
       ref: SessionRef,
       response: {
@@ -204,11 +211,27 @@ const make = Effect.gen(function* () {
       return yield* Effect.as(paths.session(session), session)
     })
 
+  /** Writes where replies go: the session's own chat, as the registry knows it now. */
+  const route = Effect.fnUntraced(function* (session: Session, operation: string) {
+    const chat =
+      session.messagingGroupId === null
+        ? Option.none()
+        : yield* registry.getMessagingGroup(session.messagingGroupId)
+    const routing: Routing = {
+      channelType: Option.getOrNull(Option.map(chat, ({ channelType }) => channelType)),
+      platformId: Option.getOrNull(Option.map(chat, ({ platformId }) => platformId)),
+      threadId: session.threadId
+    }
+    yield* db.transaction(session, (sql) => Addresses.writeRouting(sql, routing), { operation })
+    return routing
+  })
+
   const resolve = Effect.fn("SessionManager.resolve")(function* (key: SessionKey) {
     const operation = "SessionManager.resolve"
     const found = yield* registry.findOrCreateSession(key, newSession(key))
     if (found.created || !(yield* folders.isComplete(found.session, operation))) {
       yield* folders.init(found.session, operation)
+      yield* route(found.session, operation)
     }
     if (found.created) {
       yield* Effect.logInfo("Session created").pipe(
@@ -246,18 +269,7 @@ const make = Effect.gen(function* () {
 
   const writeRouting = Effect.fn("SessionManager.writeRouting")(function* (ref: SessionRef) {
     const operation = "SessionManager.writeRouting"
-    const session = yield* known(ref, operation)
-    const chat =
-      session.messagingGroupId === null
-        ? Option.none()
-        : yield* registry.getMessagingGroup(session.messagingGroupId)
-    const routing: Routing = {
-      channelType: Option.getOrNull(Option.map(chat, ({ channelType }) => channelType)),
-      platformId: Option.getOrNull(Option.map(chat, ({ platformId }) => platformId)),
-      threadId: session.threadId
-    }
-    yield* db.transaction(ref, (sql) => Addresses.writeRouting(sql, routing), { operation })
-    return routing
+    return yield* route(yield* known(ref, operation), operation)
   })
 
   const writeDestinations = Effect.fn("SessionManager.writeDestinations")(function* (
@@ -325,7 +337,10 @@ const make = Effect.gen(function* () {
     writeOutboundDirect,
     readOutboxFiles: Effect.fn("SessionManager.readOutboxFiles")(
       (ref: SessionRef, messageId: string, names: ReadonlyArray<string>) =>
-        outbox.read(ref, messageId, names, "SessionManager.readOutboxFiles")
+        Effect.map(
+          outbox.read(ref, messageId, names, "SessionManager.readOutboxFiles"),
+          Option.liftPredicate(({ files }) => files.length > 0)
+        )
     ),
     clearOutbox: Effect.fn("SessionManager.clearOutbox")((ref: SessionRef, messageId: string) =>
       outbox.clear(ref, messageId, "SessionManager.clearOutbox")

@@ -53,7 +53,7 @@ export type Attachment = typeof Attachment.Type
  *   carry base64 in `data` go to files, and the content then names the files
  * - `timestamp`: when it was said, in any form that `Timestamp.parse` reads; the Clock's time without it
  * - `processAfter`: not due before this time, in the same forms
- * - `recurrence`: a cron expression, for a message that comes again
+ * - `recurrence`: a cron expression, stored for whoever writes the next occurrence
  * - `trigger`: 1 (the default) wakes the agent; 0 is context that it reads when something else wakes it
  * - `onWake`: true for a message that only the first poll after the agent starts shall see
  * - `channelType`, `platformId`, `threadId`: where it came from
@@ -179,7 +179,7 @@ export class OutboundRow extends Schema.Class<OutboundRow>("effect-airlock/Outbo
  */
 export const DirectMessage = Schema.Struct({
   id: Schema.String,
-  kind: Schema.String,
+  kind: Schema.NonEmptyString,
   content: Schema.String,
   inReplyTo: Schema.optional(Schema.NullOr(Schema.String)),
   channelType: Schema.optional(Schema.NullOr(Schema.String)),

@@ -10,10 +10,22 @@ import {
   SessionPaths,
   SessionRegistry
 } from "effect-airlock"
+import type { Message } from "effect-airlock"
 import type { SessionManager as FromHost } from "effect-airlock/host"
 import { Mailbox } from "effect-airlock/guest"
 import { AttachmentName, Timestamp } from "effect-airlock/protocol"
 import { Effect, Layer } from "effect"
+
+/** Exported, so that its declaration has to name the types of the library. */
+export const write = (session: SessionManager.SessionManager["Type"]) => session.writeMessage
+
+export const readFiles = (session: SessionManager.SessionManager["Type"], id: string) =>
+  session.readOutboxFiles({ agentGroupId: "a", sessionId: "s" }, id, [])
+
+export const direct = (session: SessionManager.SessionManager["Type"], message: Message.DirectMessage) =>
+  session.writeOutboundDirect({ agentGroupId: "a", sessionId: "s" }, message)
+
+export const hostAt = (dataDir: string) => AirlockHost.layer({ dataDir })
 
 const received: Array<string> = []
 
@@ -46,7 +58,6 @@ const program = Effect.gen(function* () {
     threadId: null,
     mode: "shared"
   })
-  yield* sessions.writeRouting(session)
   yield* sessions.writeMessage(session, {
     id: "m",
     kind: "chat",

@@ -42,6 +42,7 @@ try {
     JSON.stringify({
       compilerOptions: {
         strict: true,
+        declaration: true,
         exactOptionalPropertyTypes: true,
         module: "NodeNext",
         target: "ES2022",

@@ -48,6 +48,28 @@ describe("Mailbox.poll", () => {
     }).pipe(TestHost.withHost())
   )
 
+  it.effect("offers what an agent had claimed when it was killed to the agent that is started next", () =>
+    Effect.gen(function* () {
+      const { due, mailbox, open, outbound, write } = yield* program
+      yield* write("claimed")
+      yield* write("done")
+      yield* write("failed")
+      expect(yield* due).toEqual(["claimed", "done", "failed"])
+      yield* mailbox.claim(["claimed", "done", "failed"])
+      yield* mailbox.complete(["done"])
+      yield* mailbox.fail(["failed"])
+      yield* mailbox.claim(["done", "failed"])
+      expect(outbound("SELECT message_id, status FROM processing_ack ORDER BY message_id")).toEqual([
+        { message_id: "claimed", status: "processing" },
+        { message_id: "done", status: "completed" },
+        { message_id: "failed", status: "failed" }
+      ])
+      expect(yield* due).toEqual([])
+      const restarted = yield* open
+      expect((yield* restarted.poll).map(({ id }) => id)).toEqual(["claimed"])
+    }).pipe(TestHost.withHost())
+  )
+
   it.effect("brings context along with others, never alone", () =>
     Effect.gen(function* () {
       const { due, write } = yield* program

@@ -79,15 +79,19 @@ describe("Delivery.drain", () => {
       const { drain, envelopes, folder, outbound, say } = yield* program
       yield* say("files", { files: [{ name: "a.txt", data: Buffer.from("bytes") }] })
       outbound(insert("out-2", 101, `{"text":"x","files":["gone","../../x",7]}`))
+      outbound(insert("out-3", 103, `{"text":"x","files":["large"]}`))
+      Fs.mkdirSync(`${folder}/outbox/out-3`)
+      Fs.writeFileSync(`${folder}/outbox/out-3/large`, "x".repeat(11))
       yield* drain
-      const [first, second] = yield* envelopes
+      const [first, second, third] = yield* envelopes
       expect(first?.files.map(({ data, name }) => [name, Buffer.from(data).toString()])).toEqual([
         ["a.txt", "bytes"]
       ])
       expect(second?.files).toEqual([])
       expect(second?.skipped.map(({ name }) => name)).toEqual(["gone", "../../x"])
+      expect(third?.skipped).toEqual([{ name: "large", reason: "too-large" }])
       expect(Fs.readdirSync(`${folder}/outbox`)).toEqual([])
-    }).pipe(TestHost.withHost())
+    }).pipe(TestHost.withHost({ limits: { outboxFileBytes: 10 } }))
   )
 
   it.effect("delivers direct replies and the agent's messages in the order of their numbers", () =>
@@ -231,19 +235,19 @@ describe("Delivery.drain", () => {
     }).pipe(TestHost.withHost())
   )
 
-  it.effect("never delivers a task log, and lets system messages and messages to agents wait", () =>
-    Effect.gen(function* () {
-      const { drain, outbound, texts } = yield* program
-      outbound(insert("log", 1, "{}", "kind", "'task_log'"))
-      outbound(insert("system", 3, "{}", "kind", "'system'"))
-      outbound(insert("agent", 5, "{}", "kind, channel_type, platform_id", "'chat', 'agent', 'x'"))
-      expect(yield* drain).toEqual({
-        delivered: [],
-        failed: [],
-        waiting: ["system", "agent"]
-      })
-      expect(yield* texts).toEqual([])
-    }).pipe(TestHost.withHost())
+  it.effect(
+    "never delivers a task log, and leaves what is not for channels without holding up the chat",
+    () =>
+      Effect.gen(function* () {
+        const { delivered, drain, outbound, texts } = yield* program
+        outbound(insert("log", 1, "{}", "kind", "'task_log'"))
+        outbound(insert("system", 3, "{}", "kind", "'system'"))
+        outbound(insert("agent", 5, "{}", "kind, channel_type, platform_id", "'chat', 'agent', 'x'"))
+        outbound(insert("chat", 7, `{"text":"chat"}`))
+        expect(yield* drain).toEqual({ delivered: ["chat"], failed: [], waiting: [] })
+        expect(yield* texts).toEqual(["chat"])
+        expect(delivered().map(({ message_out_id }) => message_out_id)).toEqual(["chat"])
+      }).pipe(TestHost.withHost())
   )
 
   it.effect("sets rows aside that are not messages, and delivers the rest", () =>
@@ -266,7 +270,11 @@ describe("Delivery.drain", () => {
       outbound(insert("long", 11, `{"text":"${"x".repeat(2000)}"}`))
       const { failed } = yield* drain
       expect(new Map(failed.map(({ id, reason }) => [id, reason]))).toEqual(
-        new Map(["blob", "seq", "long"].map((id) => [id, "not a message"]))
+        new Map([
+          ["blob", "not a message"],
+          ["seq", "not a message"],
+          ["long", "content too long"]
+        ])
       )
       expect([...(yield* texts)].sort()).toEqual(["good", "unnumbered"])
       expect(yield* drain).toEqual({ delivered: [], failed: [], waiting: [] })

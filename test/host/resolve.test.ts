@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, FastCheck, Option } from "effect"
 import { AirlockError, SessionManager, SessionRegistry } from "effect-airlock"
 import * as Fs from "node:fs"
+import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
 
 type Key = SessionRegistry.SessionKey
@@ -105,6 +106,22 @@ describe("SessionManager.resolve", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("writes where replies go into a folder that it makes, the first time and again", () =>
+    Effect.gen(function* () {
+      const manager = yield* SessionManager.SessionManager
+      const registry = yield* SessionRegistry.SessionRegistry
+      yield* registry.putMessagingGroup({ id: "chat", channelType: "slack", platformId: "C1" })
+      const resolve = manager.resolve(key("per-thread", "chat", "t"))
+      const folder = yield* TestHost.folderOf((yield* resolve).session)
+      const routing = () => Raw.query(`${folder}/inbound.db`, "SELECT * FROM session_routing")
+      const expected = [{ id: 1, channel_type: "slack", platform_id: "C1", thread_id: "t" }]
+      expect(routing()).toEqual(expected)
+      Fs.rmSync(folder, { recursive: true })
+      yield* resolve
+      expect(routing()).toEqual(expected)
+    }).pipe(TestHost.withHost())
+  )
+
   it.effect("gives a session its folder again when somebody deleted it (U18)", () =>
     Effect.gen(function* () {
       const manager = yield* SessionManager.SessionManager
@@ -127,10 +144,9 @@ describe("SessionManager.resolve", () => {
       const { session } = yield* manager.resolve(key("shared", "chat"))
       yield* manager.writeMessage(session, { id: "a", kind: "chat", content: "x" })
       const folder = yield* TestHost.folderOf(session)
-      const before = TestHost.contentsOf(folder)
       Fs.rmSync(`${folder}/outbound.db`)
       yield* manager.resolve(key("shared", "chat"))
-      expect(TestHost.contentsOf(folder)["inbound.db"]).toBe(before["inbound.db"])
+      expect(Raw.query(`${folder}/inbound.db`, "SELECT id FROM messages_in")).toEqual([{ id: "a" }])
       expect(Object.keys(TestHost.contentsOf(folder))).toEqual(["inbound.db", "outbound.db"])
     }).pipe(TestHost.withHost())
   )

@@ -10,22 +10,29 @@ import {
   SessionPaths,
   SessionRegistry
 } from "effect-airlock"
-import type { Message } from "effect-airlock"
+import type { AirlockError, Message, Session } from "effect-airlock"
 import type { SessionManager as FromHost } from "effect-airlock/host"
 import { Mailbox } from "effect-airlock/guest"
 import { AttachmentName, Timestamp } from "effect-airlock/protocol"
 import { Effect, Layer } from "effect"
 
-/** Exported, so that its declaration has to name the types of the library. */
-export const write = (session: SessionManager.SessionManager["Type"]) => session.writeMessage
+/** Declarations of these name the library's types, through the namespaces that this file imports. */
+export const write = (manager: SessionManager.SessionManager["Type"], ref: Session.SessionRef) =>
+  manager.writeMessage(ref, { id: "m", kind: "chat", content: "x" })
 
-export const readFiles = (session: SessionManager.SessionManager["Type"], id: string) =>
-  session.readOutboxFiles({ agentGroupId: "a", sessionId: "s" }, id, [])
+export const readFiles = (manager: SessionManager.SessionManager["Type"], ref: Session.SessionRef) =>
+  manager.readOutboxFiles(ref, "m", [])
 
-export const direct = (session: SessionManager.SessionManager["Type"], message: Message.DirectMessage) =>
-  session.writeOutboundDirect({ agentGroupId: "a", sessionId: "s" }, message)
+export const direct = (
+  manager: SessionManager.SessionManager["Type"],
+  ref: Session.SessionRef,
+  message: Message.DirectMessage
+) => manager.writeOutboundDirect(ref, message)
 
 export const hostAt = (dataDir: string) => AirlockHost.layer({ dataDir })
+
+export const isRetryable = (error: AirlockError.StorageError): boolean =>
+  error._tag === "SessionDbUnavailable" && error.isRetryable
 
 const received: Array<string> = []
 

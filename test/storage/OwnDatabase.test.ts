@@ -67,6 +67,7 @@ describe("OwnDatabases.open", () => {
       Raw.exec(path, "PRAGMA user_version = 1")
       const { client, schemaVersion } = yield* open
       expect(schemaVersion).toBe(1)
+      expect(Fixtures.openAt(path)).toEqual([path])
       expect(yield* client`PRAGMA journal_mode`).toEqual([{ journal_mode: "delete" }])
       yield* client.withTransaction(client`UPDATE t SET v = 5`)
       expect(versions(path)).toEqual([5])
@@ -392,5 +393,28 @@ describe("OwnDatabases.open", () => {
       Fs.renameSync(`${path}-copy`, path)
     },
     unsafe("symbolic-link")
+  )
+
+  testWith(
+    {},
+    Fixtures.layerWith((calls) => ({
+      realpath: (path) =>
+        Effect.tap(calls.realpath(path), (found) => {
+          Fs.renameSync(Path.join(found, "own.db"), Path.join(found, "real.db"))
+          Fs.copyFileSync(Path.join(found, "real.db"), Path.join(found, "other.db"))
+          Fs.symlinkSync("other.db", Path.join(found, "own.db"))
+        }),
+      lstat: (path) =>
+        Effect.suspend(() => {
+          // The second look, after SQLite has opened the file.
+          if (Fs.existsSync(path.replace("own.db", "real.db")))
+            Fs.renameSync(path.replace("own.db", "real.db"), path)
+          return calls.lstat(path)
+        })
+    }))
+  )("refuses a file that was a link only at the moment when it was opened", ({ open }) =>
+    Effect.gen(function* () {
+      expect(yield* Effect.flip(Effect.scoped(open))).toMatchObject(unsafe("symbolic-link"))
+    })
   )
 })

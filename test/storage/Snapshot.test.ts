@@ -151,6 +151,12 @@ describe("a snapshot", () => {
       expect(yield* Effect.flip(stampOf(path))).toMatchObject(unavailable("nested"))
     }))
 
+  test("does not let the file's own schema call functions that do more than compute", ({ path }) =>
+    Effect.gen(function* () {
+      const { client } = yield* open(path)
+      expect(yield* client`PRAGMA trusted_schema`).toEqual([{ trusted_schema: 0 }])
+    }))
+
   const opened: Array<{ readonly path: string; readonly flags: number }> = []
   withCalls((calls) => ({
     open: (path, flags, mode) => {

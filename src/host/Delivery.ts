@@ -101,8 +101,13 @@ const make = Effect.gen(function* () {
       Effect.all({ fromHost: OutboundQueue.fromHost(own, options), addresses: Addresses.read(own) })
     )
     return {
-      messages: [...fromHost.messages, ...fromAgent.messages].sort((a, b) => order(a) - order(b)),
-      unreadable: fromAgent.unreadable,
+      messages: [...fromHost.messages, ...fromAgent.messages]
+        .sort((a, b) => order(a) - order(b))
+        .slice(0, limits.drainMessages),
+      unreadable: [
+        ...fromHost.unreadable.map((row) => ({ ...row, source: "direct" as const })),
+        ...fromAgent.unreadable.map((row) => ({ ...row, source: "agent" as const }))
+      ],
       addresses
     }
   }, Effect.scoped)
@@ -180,29 +185,36 @@ const make = Effect.gen(function* () {
       failed.push({ id, reason })
     })
 
-    for (const { id, reason } of unreadable) yield* fail("agent", id, reason)
+    for (const { id, reason, source } of unreadable) yield* fail(source, id, reason)
     const blocked = new Set<string>()
-    for (const queued of messages) {
-      const { row, source } = queued
-      const address = addressOf(queued, addresses)
-      const thread = JSON.stringify([address.channelType, address.platformId, address.threadId])
-      const outcome = blocked.has(thread) ? tryLater() : yield* attempt(ref, queued, address, addresses)
-      switch (outcome._tag) {
-        case "Delivered":
-          yield* settle(source, row.id, "delivered", outcome.platformMessageId)
-          if (source === "agent") yield* outbox.clear(ref, row.id, operation)
-          delivered.push(row.id)
-          break
-        case "Rejected":
-          yield* fail(source, row.id, outcome.reason)
-          break
-        case "TryLater":
-        case "Unknown":
-          blocked.add(thread)
-          waiting.push(row.id)
-          break
-      }
-    }
+    // An interruption may end an attempt, but not come between its outcome and the mark.
+    const deliver = (queued: QueuedMessage) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          const { row, source } = queued
+          const address = addressOf(queued, addresses)
+          const thread = JSON.stringify([address.channelType, address.platformId, address.threadId])
+          const outcome = blocked.has(thread)
+            ? tryLater()
+            : yield* restore(attempt(ref, queued, address, addresses))
+          switch (outcome._tag) {
+            case "Delivered":
+              yield* settle(source, row.id, "delivered", outcome.platformMessageId)
+              if (source === "agent") yield* outbox.clear(ref, row.id, operation)
+              delivered.push(row.id)
+              break
+            case "Rejected":
+              yield* fail(source, row.id, outcome.reason)
+              break
+            case "TryLater":
+            case "Unknown":
+              blocked.add(thread)
+              waiting.push(row.id)
+              break
+          }
+        })
+      )
+    yield* Effect.forEach(messages, deliver, { discard: true })
     return { delivered, failed, waiting }
   }, Effect.scoped)
 

@@ -7,10 +7,13 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { DuplicateMessage, InvalidMessage } from "../protocol/AirlockError.js"
 import { DirectMessage } from "../protocol/Message.js"
+import * as PathSegment from "../protocol/PathSegment.js"
 import * as Sequence from "../protocol/Sequence.js"
+import type { Limits } from "./AirlockConfig.js"
 import * as MessageStore from "./MessageStore.js"
 
 /**
@@ -28,19 +31,28 @@ export interface WrittenDirect {
 const decode = Schema.decodeUnknown(DirectMessage)
 
 /**
+ * Checks a reply: what it has in common with every message, and that `Delivery` would deliver it.
+ *
  * @since 0.1.0
  * @category checks
  */
 export const check = (
   input: DirectMessage,
-  operation: string
+  operation: string,
+  limits: Limits
 ): Effect.Effect<DirectMessage, InvalidMessage> =>
   decode(input).pipe(
     Effect.mapError(() => new InvalidMessage({ operation, field: "message", reason: "wrong-type" })),
-    Effect.filterOrFail(
-      ({ id }) => id !== "",
-      ({ id }) => new InvalidMessage({ operation, messageId: id, field: "id", reason: "empty" })
-    )
+    Effect.tap((message) => {
+      const { content, id, kind } = message
+      const invalid = (field: string, reason: InvalidMessage["reason"]) =>
+        Effect.fail(new InvalidMessage({ operation, messageId: id, field, reason }))
+      if (id === "") return invalid("id", "empty")
+      if (Option.isNone(PathSegment.messageFolder(id))) return invalid("id", "too-long")
+      if (kind === "system" || kind === "task_log") return invalid("kind", "unknown-kind")
+      if (Buffer.byteLength(content) > limits.contentBytes) return invalid("content", "too-long")
+      return Effect.void
+    })
   )
 
 /**

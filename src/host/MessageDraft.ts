@@ -117,16 +117,20 @@ export const make = (
     }
 
     const { attachments, renamed } = yield* nameAttachments(message, content, invalid, options)
-    const bare = AttachmentContent.rewrite(
-      message.content,
-      content,
-      new Map(
-        attachments.flatMap(({ entry, index, name }) =>
-          index === undefined ? [] : [[index, AttachmentContent.placed(entry, name, "")]]
-        )
-      ),
-      []
-    )
+    const bare = yield* Effect.try({
+      try: () =>
+        AttachmentContent.rewrite(
+          message.content,
+          content,
+          new Map(
+            attachments.flatMap(({ entry, index, name }) =>
+              index === undefined ? [] : [[index, AttachmentContent.placed(entry, name, "")]]
+            )
+          ),
+          []
+        ),
+      catch: () => tooDeep(operation, message.id)
+    })
     if (encoder.encode(bare).length > limits.contentBytes) return yield* invalid("content", "too-long")
     return { message, folder, timestamp, processAfter, content, attachments, renamed }
   })
@@ -210,6 +214,15 @@ const nameAttachments = Effect.fnUntraced(function* (
   }
   return { attachments, renamed }
 })
+
+/**
+ * Content that has to be written anew, and is nested deeper than JSON can be written.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const tooDeep = (operation: string, messageId: string): InvalidMessage =>
+  new InvalidMessage({ operation, messageId, field: "content", reason: "too-deep" })
 
 /**
  * @since 0.1.0

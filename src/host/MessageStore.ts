@@ -14,7 +14,7 @@ import * as AttachmentContent from "../protocol/AttachmentContent.js"
 import { RenamedAttachment, StoredAttachment } from "../protocol/Message.js"
 import * as Sequence from "../protocol/Sequence.js"
 import * as Inbox from "./Inbox.js"
-import type { MessageDraft } from "./MessageDraft.js"
+import * as MessageDraft from "./MessageDraft.js"
 
 /**
  * What became of a message. `seq` is its number in the session; `alreadyThere` is true if the session had it
@@ -88,7 +88,11 @@ export const rememberSequence = (sql: SqlClient, last: number): Effect.Effect<un
  * @since 0.1.0
  * @category storing
  */
-export const storeAll = (target: Target, drafts: ReadonlyArray<MessageDraft>, files: Array<string>) =>
+export const storeAll = (
+  target: Target,
+  drafts: ReadonlyArray<MessageDraft.MessageDraft>,
+  files: Array<string>
+) =>
   Effect.gen(function* () {
     const { sql } = target
     let last = yield* lastSequence(sql)
@@ -106,7 +110,7 @@ export const storeAll = (target: Target, drafts: ReadonlyArray<MessageDraft>, fi
     return written
   })
 
-const findStored = Effect.fnUntraced(function* (target: Target, draft: MessageDraft) {
+const findStored = Effect.fnUntraced(function* (target: Target, draft: MessageDraft.MessageDraft) {
   const { operation, sessionId, sql } = target
   const { content, id, kind } = draft.message
   const rows = yield* sql`SELECT m.seq, m.kind, m.content, a.digest, a.attachments, a.renamed
@@ -133,7 +137,7 @@ const findStored = Effect.fnUntraced(function* (target: Target, draft: MessageDr
 
 const insert = Effect.fnUntraced(function* (
   target: Target,
-  draft: MessageDraft,
+  draft: MessageDraft.MessageDraft,
   seq: number,
   files: Array<string>
 ) {
@@ -144,12 +148,16 @@ const insert = Effect.fnUntraced(function* (
     index,
     entry: AttachmentContent.placed(entry, name, attachments[position]?.localPath ?? "")
   }))
-  const content = AttachmentContent.rewrite(
-    message.content,
-    draft.content,
-    new Map(entries.flatMap(({ entry, index }) => (index === undefined ? [] : [[index, entry]]))),
-    entries.flatMap(({ entry, index }) => (index === undefined ? [entry] : []))
-  )
+  const content = yield* Effect.try({
+    try: () =>
+      AttachmentContent.rewrite(
+        message.content,
+        draft.content,
+        new Map(entries.flatMap(({ entry, index }) => (index === undefined ? [] : [[index, entry]]))),
+        entries.flatMap(({ entry, index }) => (index === undefined ? [entry] : []))
+      ),
+    catch: () => MessageDraft.tooDeep(target.operation, message.id)
+  })
   yield* sql`INSERT INTO messages_in ${sql.insert({
     id: message.id,
     seq,
@@ -189,7 +197,7 @@ const insert = Effect.fnUntraced(function* (
  * message again stamps it anew.
  */
 const digestOf = (
-  { attachments, message, processAfter }: MessageDraft,
+  { attachments, message, processAfter }: MessageDraft.MessageDraft,
   stored: ReadonlyArray<{ readonly sha256: string }>
 ): string =>
   createHash("sha256")

@@ -45,14 +45,33 @@ export interface Queue {
 
 type Candidate = { readonly id: string; readonly tooLong: number }
 
-const decodeRows = (source: QueuedMessage["source"], rows: ReadonlyArray<Candidate>, now: number): Queue => {
+/** The longest id of a message, in bytes. */
+const idBytes = 255
+
+interface Entry {
+  readonly id: string
+  readonly deliverAfter: unknown
+}
+
+/** The ids of what may go out now, the earliest first. What must wait takes no place of what need not. */
+const dueAmong = (entries: ReadonlyArray<Entry>, { limit, now }: Portion): ReadonlyArray<string> =>
+  entries
+    .filter(({ deliverAfter }) => typeof deliverAfter !== "string" || Timestamp.hasCome(deliverAfter, now))
+    .slice(0, limit)
+    .map(({ id }) => id)
+
+/** Rows as messages. Of several with one id, which only a table without its key can have, the first counts. */
+const decodeRows = (source: QueuedMessage["source"], rows: ReadonlyArray<Candidate>): Queue => {
   const messages: Array<QueuedMessage> = []
   const unreadable: Array<{ readonly id: string; readonly reason: string }> = []
+  const seen = new Set<string>()
   for (const candidate of rows) {
+    if (seen.has(candidate.id)) continue
+    seen.add(candidate.id)
     const row = decodeRow(candidate)
     if (candidate.tooLong === 1) unreadable.push({ id: candidate.id, reason: "content too long" })
     else if (Either.isLeft(row)) unreadable.push({ id: candidate.id, reason: "not a message" })
-    else if (Timestamp.hasCome(row.right.deliverAfter, now)) messages.push({ source, row: row.right })
+    else messages.push({ source, row: row.right })
   }
   return { messages, unreadable }
 }
@@ -71,8 +90,8 @@ export interface Portion {
 
 /**
  * The agent's messages for channels that are due and not settled, in the order of their numbers. `agent` is a snapshot of
- * outbound.db; `settled` answers which of some ids are settled. A row without a text as its id cannot be
- * named, and is passed over.
+ * outbound.db; `settled` answers which of some ids are settled. A row whose id is not a text of at most 255
+ * bytes cannot be named, and is passed over.
  *
  * @since 0.1.0
  * @category queries
@@ -80,17 +99,21 @@ export interface Portion {
 export const fromAgent = <E>(
   agent: SqlClient,
   settled: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>, E>,
-  { contentBytes, limit, now }: Portion
+  portion: Portion
 ): Effect.Effect<Queue, E | SqlError> =>
   Effect.gen(function* () {
-    const ids = yield* agent<{ readonly id: string }>`SELECT id FROM messages_out
-      WHERE typeof(id) = 'text' AND kind NOT IN ('task_log', 'system') AND channel_type IS NOT 'agent'
+    const all = yield* agent<Entry>`SELECT id, deliver_after AS deliverAfter FROM messages_out
+      WHERE typeof(id) = 'text' AND octet_length(id) <= ${idBytes}
+        AND kind NOT IN ('task_log', 'system') AND channel_type IS NOT 'agent'
       ORDER BY seq`
-    const done = yield* settled(ids.map(({ id }) => id))
-    const open = ids.filter(({ id }) => !done.has(id)).map(({ id }) => id)
-    const rows = yield* agent<Candidate>`SELECT ${columns(agent, contentBytes)} FROM messages_out
-      WHERE id IN (SELECT value FROM json_each(${JSON.stringify(open)})) ORDER BY seq LIMIT ${limit}`
-    return decodeRows("agent", rows, now)
+    const done = yield* settled(all.map(({ id }) => id))
+    const open = dueAmong(
+      all.filter(({ id }) => !done.has(id)),
+      portion
+    )
+    const rows = yield* agent<Candidate>`SELECT ${columns(agent, portion.contentBytes)} FROM messages_out
+      WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(open)})) ORDER BY seq`
+    return decodeRows("agent", rows)
   })
 
 /**
@@ -99,15 +122,14 @@ export const fromAgent = <E>(
  * @since 0.1.0
  * @category queries
  */
-export const fromHost = (
-  own: SqlClient,
-  { contentBytes, limit, now }: Portion
-): Effect.Effect<Queue, SqlError> =>
-  Effect.map(
-    own<Candidate>`SELECT ${columns(own, contentBytes)} FROM airlock_direct WHERE status = 'pending'
-      ORDER BY seq LIMIT ${limit}`,
-    (rows) => decodeRows("direct", rows, now)
-  )
+export const fromHost = (own: SqlClient, portion: Portion): Effect.Effect<Queue, SqlError> =>
+  Effect.gen(function* () {
+    const all = yield* own<Entry>`SELECT id, deliver_after AS deliverAfter FROM airlock_direct
+      WHERE status = 'pending' ORDER BY seq`
+    const rows = yield* own<Candidate>`SELECT ${columns(own, portion.contentBytes)} FROM airlock_direct
+      WHERE id IN (SELECT value FROM json_each(${JSON.stringify(dueAmong(all, portion))})) ORDER BY seq`
+    return decodeRows("direct", rows)
+  })
 
 /**
  * Which of the agent's messages are settled, delivered or failed.

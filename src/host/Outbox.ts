@@ -28,7 +28,8 @@ export interface OutboxFile {
 
 /**
  * A declared file that is not among those read. `reason` is why: a reason of `UnsafeAttachmentName`,
- * `UnsafePath` or `SessionDbUnavailable`, most often `missing`.
+ * `UnsafePath` or `SessionDbUnavailable`, most often `missing`; `too-large` also of what goes over the limit for
+ * all files of a message, and `too-many` of those beyond the limit on their number. A name counts once.
  *
  * @since 0.1.0
  * @category models
@@ -83,9 +84,9 @@ const make = Effect.gen(function* () {
     return yield* directories.openChild(session, SessionLayout.outbox, subject)
   })
 
-  const readOne = (directory: SafeDirectory, name: string, subject: Subject) =>
+  const readOne = (directory: SafeDirectory, name: string, limit: number, subject: Subject) =>
     AttachmentName.make(name, subject.operation).pipe(
-      Effect.flatMap((safe) => directories.readFile(directory, safe, limits.outboxFileBytes, subject))
+      Effect.flatMap((safe) => directories.readFile(directory, safe, limit, subject))
     )
 
   const read = (ref: SessionRef, messageId: string, names: ReadonlyArray<string>, operation: string) =>
@@ -97,10 +98,18 @@ const make = Effect.gen(function* () {
         const own = yield* directories.openChild(outbox, folder, subject)
         const files: Array<OutboxFile> = []
         const skipped: Array<SkippedFile> = []
-        for (const name of names) {
-          yield* Effect.match(readOne(own, name, subject), {
+        let left = limits.messageAttachmentBytes
+        for (const [index, name] of Array.from(new Set(names)).entries()) {
+          if (index >= limits.attachments) {
+            skipped.push({ name, reason: "too-many" })
+            continue
+          }
+          yield* Effect.match(readOne(own, name, Math.min(left, limits.outboxFileBytes), subject), {
             onFailure: (error) => void skipped.push({ name, reason: error.reason }),
-            onSuccess: (data) => void files.push({ name, data })
+            onSuccess: (data) => {
+              left -= data.byteLength
+              files.push({ name, data })
+            }
           })
         }
         return { files, skipped }

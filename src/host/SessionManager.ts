@@ -119,7 +119,8 @@ export class SessionManager extends Context.Tag("effect-airlock/SessionManager")
     ) => Effect.Effect<WrittenMessage, WriteError>
     /**
      * Writes a reply of the host's own, such as a refusal, without waking the agent. It lies in inbound.db,
-     * takes the next even number, and goes out with the agent's messages. Ids work as in `writeMessage`.
+     * takes the next even number, and goes out with the agent's messages. Ids work as in `writeMessage`. The
+     * kinds `system` and `task_log`, which are not delivered, are refused.
      */
     readonly writeOutboundDirect: (
       ref: SessionRef,
@@ -301,7 +302,7 @@ const make = Effect.gen(function* () {
     input: DirectMessage
   ) {
     const operation = "SessionManager.writeOutboundDirect"
-    const message = yield* DirectReply.check(input, operation)
+    const message = yield* DirectReply.check(input, operation, settings.limits)
     yield* known(ref, operation)
     const timestamp = yield* now
     return yield* db.transaction(

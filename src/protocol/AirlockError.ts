@@ -96,6 +96,7 @@ export class InvalidMessage extends Schema.TaggedError<InvalidMessage>()("Invali
     "too-long",
     "unknown-kind",
     "not-json",
+    "too-deep",
     "not-an-object",
     "not-a-timestamp",
     "not-base64",

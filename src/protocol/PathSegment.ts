@@ -25,6 +25,7 @@ const controlCharacter = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]
  */
 export const whyUnsafe = (name: string): Option.Option<UnsafeNameReason> => {
   if (name.length === 0) return Option.some("empty")
+  if (name.length > maxBytes) return Option.some("too-long")
   if (name === "." || name === "..") return Option.some("dot-segment")
   if (/[/\\]/.test(name)) return Option.some("separator")
   if (controlCharacter.test(name)) return Option.some("control-character")
@@ -53,7 +54,7 @@ export const isSafe = (name: string): boolean => Option.isNone(whyUnsafe(name))
  * @category encoding
  */
 export const messageFolder = (messageId: string): Option.Option<string> => {
-  if (messageId.length === 0 || !messageId.isWellFormed()) return Option.none()
+  if (messageId.length === 0 || messageId.length > maxBytes || !messageId.isWellFormed()) return Option.none()
   if (isSafe(messageId) && !messageId.includes("%")) return Option.some(messageId)
   const plain = deviceName.test(messageId) ? /[]/ : /[A-Za-z0-9_-]/
   const encoded = Array.from(encoder.encode(messageId), (byte) => {

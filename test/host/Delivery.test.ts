@@ -301,6 +301,79 @@ describe("Delivery.drain", () => {
     }).pipe(TestHost.withHost())
   )
 
+  it.effect("lets what must wait take no place of what need not", () =>
+    Effect.gen(function* () {
+      const { drain, outbound, texts } = yield* program
+      for (let n = 0; n < 5; n++) {
+        const late = "'chat', '2999-01-01T00:00:00.000Z'"
+        outbound(insert(`late-${n}`, 1 + 2 * n, "{}", "kind, deliver_after", late))
+      }
+      outbound(insert("now", 101, `{"text":"now"}`))
+      yield* drain
+      expect(yield* texts).toEqual(["now"])
+    }).pipe(TestHost.withHost({ limits: { drainMessages: 3 } }))
+  )
+
+  it.effect("takes at most its limit, the lowest numbers of both tables", () =>
+    Effect.gen(function* () {
+      const { drain, manager, say, session, texts } = yield* program
+      for (const n of [1, 2, 3]) {
+        yield* say(`a${n}`)
+        yield* manager.writeOutboundDirect(session, {
+          id: `d${n}`,
+          kind: "chat",
+          content: `{"text":"d${n}"}`
+        })
+      }
+      yield* drain
+      expect(yield* texts).toEqual(["a1", "d1", "a2"])
+      yield* drain
+      expect(yield* texts).toEqual(["a1", "d1", "a2", "d2", "a3", "d3"])
+    }).pipe(TestHost.withHost({ limits: { drainMessages: 3 } }))
+  )
+
+  it.effect("reads no more files of a message than its limits allow, and each once", () =>
+    Effect.gen(function* () {
+      const { drain, envelopes, folder, outbound } = yield* program
+      Fs.mkdirSync(`${folder}/outbox/out`)
+      for (const name of ["a", "b", "c", "d"]) Fs.writeFileSync(`${folder}/outbox/out/${name}`, "x".repeat(6))
+      outbound(insert("out", 1, `{"files":["a","a","b","c","d"]}`))
+      yield* drain
+      const [envelope] = yield* envelopes
+      expect(envelope?.files.map(({ name }) => name)).toEqual(["a"])
+      expect(envelope?.skipped).toEqual([
+        { name: "b", reason: "too-large" },
+        { name: "c", reason: "too-large" },
+        { name: "d", reason: "too-many" }
+      ])
+    }).pipe(TestHost.withHost({ limits: { attachments: 3, messageAttachmentBytes: 10 } }))
+  )
+
+  it.effect("does not choke on an id of megabytes", () =>
+    Effect.gen(function* () {
+      const { drain, outbound, texts } = yield* program
+      outbound(insert("x".repeat(5_000_000), 1, `{"text":"long id"}`))
+      outbound(insert("good", 3, `{"text":"good"}`))
+      expect(yield* drain).toEqual({ delivered: ["good"], failed: [], waiting: [] })
+      expect(yield* texts).toEqual(["good"])
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("sends one of several rows that share an id", () =>
+    Effect.gen(function* () {
+      const { drain, outbound, texts } = yield* program
+      outbound("DROP TABLE messages_out")
+      outbound(`CREATE TABLE messages_out (id TEXT COLLATE NOCASE, seq INTEGER, in_reply_to, timestamp TEXT, deliver_after,
+        kind TEXT, platform_id, channel_type, thread_id, content TEXT)`)
+      outbound(insert("a", 1, `{"text":"first"}`))
+      outbound(insert("a", 3, `{"text":"second"}`))
+      outbound(insert("A", 5, `{"text":"other"}`))
+      yield* drain
+      yield* drain
+      expect(yield* texts).toEqual(["first", "other"])
+    }).pipe(TestHost.withHost())
+  )
+
   it.effect("runs one drain of a session at a time", () =>
     Effect.gen(function* () {
       const { drain, say, texts } = yield* program

@@ -202,6 +202,26 @@ describe("SessionManager.writeOutboundDirect", () => {
           _tag: "DuplicateMessage"
         })
       }
+      const refused: ReadonlyArray<readonly [Partial<Message.DirectMessage>, object]> = [
+        [{ id: "\ud800" }, { field: "id", reason: "too-long" }],
+        [{ id: "x".repeat(256) }, { field: "id", reason: "too-long" }],
+        [
+          { id: "a", kind: "task_log" },
+          { field: "kind", reason: "unknown-kind" }
+        ],
+        [
+          { id: "a", kind: "" },
+          { field: "message", reason: "wrong-type" }
+        ],
+        [
+          { id: "a", content: "x".repeat(2 ** 20 + 1) },
+          { field: "content", reason: "too-long" }
+        ]
+      ]
+      for (const [more, expected] of refused) {
+        const error = yield* Effect.flip(manager.writeOutboundDirect(session, { ...reply, ...more }))
+        expect(error).toMatchObject({ _tag: "InvalidMessage", ...expected })
+      }
       expect(yield* Effect.flip(manager.writeOutboundDirect(session, { ...reply, id: "" }))).toMatchObject({
         _tag: "InvalidMessage"
       })

@@ -391,6 +391,14 @@ describe("SessionManager.writeMessage", () => {
       { _tag: "AttachmentTooLarge", limit: 100 }
     ],
     [
+      "content that is nested too deep to be written anew",
+      {
+        content: `{"a":${"[".repeat(20_000)}${"]".repeat(20_000)}}`,
+        attachments: [{ name: "a", source: { bytes: Buffer.from("x") } }]
+      },
+      { _tag: "InvalidMessage", field: "content" }
+    ],
+    [
       "a file that is not there",
       { attachments: [{ name: "a", source: { file: "/nonexistent" } }] },
       { _tag: "InvalidMessage", field: "attachments.0.source.file", reason: "unreadable-file" }

@@ -24,7 +24,8 @@ export interface Routing {
 }
 
 /**
- * `allowed` are the session's own chat, and the channels among its destinations.
+ * `allowed` are the session's own chat, and its destinations. An agent's address has the channel `agent`, and the
+ * agent group as its platform id.
  *
  * @since 0.1.0
  * @category models
@@ -111,10 +112,44 @@ export const read = (sql: SqlClient): Effect.Effect<Addresses, SqlError> =>
   Effect.gen(function* () {
     const [routing] = yield* sql<Routing>`SELECT channel_type AS channelType, platform_id AS platformId,
       thread_id AS threadId FROM session_routing WHERE id = 1`
-    const destinations = yield* sql<Routing>`SELECT channel_type AS channelType, platform_id AS platformId
-      FROM destinations WHERE type = 'channel'`
+    const destinations = yield* sql<Omit<Routing, "threadId">>`
+      SELECT channel_type AS channelType, platform_id AS platformId FROM destinations WHERE type = 'channel'
+      UNION ALL SELECT 'agent', agent_group_id FROM destinations WHERE type = 'agent'`
     return {
       routing: routing ?? { channelType: null, platformId: null, threadId: null },
       allowed: routing === undefined ? destinations : [routing, ...destinations]
     }
   })
+
+/**
+ * Where a message for the agent came from: its chat, or another agent's session.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Origin {
+  readonly channelType: string | null
+  readonly platformId: string | null
+  readonly sourceSessionId: string | null
+}
+
+/**
+ * Where the messages of some ids came from, by id.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const origins = (
+  sql: SqlClient,
+  ids: ReadonlyArray<string>
+): Effect.Effect<ReadonlyMap<string, Origin>, SqlError> =>
+  ids.length === 0
+    ? Effect.succeed(new Map())
+    : Effect.map(
+        sql<
+          Origin & { readonly id: string }
+        >`SELECT id, channel_type AS channelType, platform_id AS platformId,
+          source_session_id AS sourceSessionId FROM messages_in
+          WHERE id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`,
+        (rows) => new Map(rows.map(({ id, ...origin }) => [id, origin]))
+      )

@@ -6,11 +6,13 @@
 import * as Config from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Path from "node:path"
 
 /**
@@ -46,6 +48,41 @@ export interface Owner {
 }
 
 /**
+ * How often the loops look at sessions. A look at one in which nothing has changed costs a few microseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Intervals {
+  /** `Delivery.run`, at sessions whose container runs. Default 1 second. */
+  readonly deliverRunning: Duration.Duration
+  /** `Delivery.run`, at all active sessions. Default 1 minute. */
+  readonly deliverAll: Duration.Duration
+  /** `Sweep.run`, at sessions whose container runs. Default 5 seconds. */
+  readonly sweepRunning: Duration.Duration
+  /** `Sweep.run`, at all active sessions. Default 1 minute. */
+  readonly sweepAll: Duration.Duration
+}
+
+/**
+ * When a running container counts as stuck, and is killed. Life is what the host sees: the heartbeat file
+ * changes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StuckPolicy {
+  /** How long the agent may hold a claim without a sign of life. Default 1 minute. */
+  readonly claims: Duration.Duration
+  /** How long it may go without a sign of life at all. Default 30 minutes. */
+  readonly silence: Duration.Duration
+  /**
+   * A tool that the agent declares to be using, with a timeout, makes both longer, up to this. Default 1 hour.
+   */
+  readonly tool: Duration.Duration
+}
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -64,10 +101,36 @@ export interface Settings {
   readonly owner: Option.Option<Owner>
   /** How long to wait for a file that is locked or keeps changing. Default 5 seconds. */
   readonly patience: Duration.Duration
-  /** How long `ChannelAdapter.deliver` may take. Default 1 minute. */
+  /** How long `ChannelAdapter.deliver`, or a handler of `SystemActions`, may take. Default 1 minute. */
   readonly deliveryTimeout: Duration.Duration
+  /**
+   * When a message that could not be delivered is tried again; when the schedule ends, it goes to the list of
+   * failures. Default: after 1 second, then doubling up to every 10 minutes, for a day.
+   */
+  readonly deliveryRetries: Schedule.Schedule<unknown>
+  /**
+   * What becomes of a message of which nobody knows whether it arrived: the host was killed while it was sent, or
+   * the adapter failed or did not answer. `resend` (the default) tries again, under the same idempotency key;
+   * `hold` puts it into the list of failures.
+   */
+  readonly unknownDeliveries: "resend" | "hold"
+  /**
+   * When a message is offered again whose agent ended without a verdict; when the schedule ends, it has failed.
+   * Default: after 5 seconds, then doubling, five times.
+   */
+  readonly messageRetries: Schedule.Schedule<unknown>
+  /** How long an answer waits for the agent that asked, before it is cancelled. Default 10 minutes. */
+  readonly answerExpiry: Duration.Duration
+  /** The IANA time zone in which cron expressions are meant. Default `UTC`. */
+  readonly timeZone: string
+  readonly stuck: StuckPolicy
+  readonly intervals: Intervals
+  /** How many sessions each loop looks at, and how many messages each channel is given, at a time. Default 16. */
+  readonly concurrency: number
   readonly limits: Limits
 }
+
+type Inputs<A> = { readonly [K in keyof A]?: Duration.DurationInput | undefined }
 
 /**
  * Settings as a program gives them: only `dataDir` is needed. A relative `dataDir` is relative to the working
@@ -82,6 +145,14 @@ export interface Options {
   readonly owner?: Owner | undefined
   readonly patience?: Duration.DurationInput | undefined
   readonly deliveryTimeout?: Duration.DurationInput | undefined
+  readonly deliveryRetries?: Schedule.Schedule<unknown> | undefined
+  readonly unknownDeliveries?: "resend" | "hold" | undefined
+  readonly messageRetries?: Schedule.Schedule<unknown> | undefined
+  readonly answerExpiry?: Duration.DurationInput | undefined
+  readonly timeZone?: string | undefined
+  readonly stuck?: Inputs<StuckPolicy> | undefined
+  readonly intervals?: Inputs<Intervals> | undefined
+  readonly concurrency?: number | undefined
   readonly limits?: Partial<Limits> | undefined
 }
 
@@ -101,6 +172,23 @@ export const defaultLimits: Limits = {
   drainMessages: 200
 }
 
+/**
+ * @since 0.1.0
+ * @category defaults
+ */
+export const defaultDeliveryRetries: Schedule.Schedule<unknown> = Schedule.exponential("1 second").pipe(
+  Schedule.union(Schedule.spaced("10 minutes")),
+  Schedule.upTo("1 day")
+)
+
+/**
+ * @since 0.1.0
+ * @category defaults
+ */
+export const defaultMessageRetries: Schedule.Schedule<unknown> = Schedule.exponential("5 seconds").pipe(
+  Schedule.intersect(Schedule.recurs(5))
+)
+
 /** What is really given: a setting that is there, and undefined, is not. */
 const given = (limits: Partial<Limits>): Partial<Limits> =>
   Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined))
@@ -117,6 +205,23 @@ export const make = (options: Options): Settings => ({
   owner: Option.fromNullable(options.owner),
   patience: Duration.decode(options.patience ?? "5 seconds"),
   deliveryTimeout: Duration.decode(options.deliveryTimeout ?? "1 minute"),
+  deliveryRetries: options.deliveryRetries ?? defaultDeliveryRetries,
+  unknownDeliveries: options.unknownDeliveries ?? "resend",
+  messageRetries: options.messageRetries ?? defaultMessageRetries,
+  answerExpiry: Duration.decode(options.answerExpiry ?? "10 minutes"),
+  timeZone: options.timeZone ?? "UTC",
+  stuck: {
+    claims: Duration.decode(options.stuck?.claims ?? "1 minute"),
+    silence: Duration.decode(options.stuck?.silence ?? "30 minutes"),
+    tool: Duration.decode(options.stuck?.tool ?? "1 hour")
+  },
+  intervals: {
+    deliverRunning: Duration.decode(options.intervals?.deliverRunning ?? "1 second"),
+    deliverAll: Duration.decode(options.intervals?.deliverAll ?? "1 minute"),
+    sweepRunning: Duration.decode(options.intervals?.sweepRunning ?? "5 seconds"),
+    sweepAll: Duration.decode(options.intervals?.sweepAll ?? "1 minute")
+  },
+  concurrency: options.concurrency ?? 16,
   limits: { ...defaultLimits, ...given(options.limits ?? {}) }
 })
 
@@ -125,6 +230,16 @@ const limit = (name: string, fallback: number) =>
     Config.validate({ message: "must be positive", validation: (n) => n > 0 }),
     Config.withDefault(fallback)
   )
+
+const timeZoneConfig = Config.validate(Config.string("TIME_ZONE"), {
+  message: "must be an IANA time zone",
+  validation: (name) => Option.isSome(DateTime.zoneMakeNamed(name))
+})
+
+const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
+  Config.map(Config.option(config), Option.getOrUndefined)
+
+const duration = (name: string) => optional(Config.duration(name))
 
 const ownerConfig = Config.all({
   uid: Config.option(Config.integer("OWNER_UID")),
@@ -149,7 +264,15 @@ const ownerConfig = Config.all({
  * | `AIRLOCK_OWNER_UID`, `AIRLOCK_OWNER_GID` | `owner` | none |
  * | `AIRLOCK_PATIENCE` | `patience` | `5 seconds` |
  * | `AIRLOCK_DELIVERY_TIMEOUT` | `deliveryTimeout` | `1 minute` |
+ * | `AIRLOCK_UNKNOWN_DELIVERIES` | `unknownDeliveries` | `resend` |
+ * | `AIRLOCK_ANSWER_EXPIRY` | `answerExpiry` | `10 minutes` |
+ * | `AIRLOCK_TIME_ZONE` | `timeZone` | `UTC` |
+ * | `AIRLOCK_STUCK_CLAIMS`, `…_SILENCE`, `…_TOOL` | `stuck` | see `StuckPolicy` |
+ * | `AIRLOCK_INTERVALS_DELIVER_RUNNING`, `…_DELIVER_ALL`, `…_SWEEP_RUNNING`, `…_SWEEP_ALL` | `intervals` | see `Intervals` |
+ * | `AIRLOCK_CONCURRENCY` | `concurrency` | 16 |
  * | `AIRLOCK_LIMITS_ATTACHMENTS`, `…_ATTACHMENT_BYTES`, `…_MESSAGE_ATTACHMENT_BYTES`, `…_CONTENT_BYTES`, `…_DATABASE_BYTES`, `…_OUTBOX_FILE_BYTES`, `…_DRAIN_MESSAGES` | `limits` | see `Limits` |
+ *
+ * Schedules are for programs only: see `Options`.
  *
  * @since 0.1.0
  * @category config
@@ -164,6 +287,24 @@ export const config: Config.Config<Settings> = Config.nested(
     owner: ownerConfig,
     patience: Config.duration("PATIENCE").pipe(Config.withDefault(Duration.seconds(5))),
     deliveryTimeout: Config.duration("DELIVERY_TIMEOUT").pipe(Config.withDefault(Duration.minutes(1))),
+    unknownDeliveries: Config.literal(
+      "resend",
+      "hold"
+    )("UNKNOWN_DELIVERIES").pipe(Config.withDefault("resend" as const)),
+    answerExpiry: duration("ANSWER_EXPIRY"),
+    timeZone: optional(timeZoneConfig),
+    stuck: Config.all({
+      claims: duration("STUCK_CLAIMS"),
+      silence: duration("STUCK_SILENCE"),
+      tool: duration("STUCK_TOOL")
+    }),
+    intervals: Config.all({
+      deliverRunning: duration("INTERVALS_DELIVER_RUNNING"),
+      deliverAll: duration("INTERVALS_DELIVER_ALL"),
+      sweepRunning: duration("INTERVALS_SWEEP_RUNNING"),
+      sweepAll: duration("INTERVALS_SWEEP_ALL")
+    }),
+    concurrency: limit("CONCURRENCY", 16),
     limits: Config.all({
       attachments: limit("LIMITS_ATTACHMENTS", defaultLimits.attachments),
       attachmentBytes: limit("LIMITS_ATTACHMENT_BYTES", defaultLimits.attachmentBytes),

@@ -8,11 +8,13 @@ import * as Layer from "effect/Layer"
 import type { SessionDbUnavailable } from "../protocol/AirlockError.js"
 import type { UnsafePath } from "../protocol/AirlockError.js"
 import * as StorageLayer from "../storage/StorageLayer.js"
+import { AgentRouter } from "./AgentRouter.js"
 import type { Options } from "./AirlockConfig.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { ChannelAdapter } from "./ChannelAdapter.js"
 import { Delivery } from "./Delivery.js"
 import { Outbox } from "./Outbox.js"
+import { SessionActivity } from "./SessionActivity.js"
 import { SessionDb } from "./SessionDb.js"
 import { SessionFolder } from "./SessionFolder.js"
 import { SessionManager } from "./SessionManager.js"
@@ -43,8 +45,10 @@ export const layerWithoutStorage: Layer.Layer<
   SessionDb | SessionManager | Delivery,
   LayerError,
   AirlockConfig | SessionPaths | SessionRegistry | ChannelAdapter | StorageLayer.Storage
-> = Layer.mergeAll(SessionManager.layer, Delivery.layer).pipe(
-  Layer.provide(Outbox.layer),
+> = Delivery.layer.pipe(
+  Layer.provide(AgentRouter.layer),
+  Layer.provideMerge(SessionManager.layer),
+  Layer.provide(Layer.merge(Outbox.layer, SessionActivity.layer)),
   Layer.provide(SessionFolder.layer),
   Layer.provideMerge(SessionDb.layer)
 )

@@ -44,18 +44,22 @@ export interface Envelope {
  * What became of one attempt.
  *
  * - `Delivered`: the platform has it, under `platformMessageId` if it gives ids
- * - `TryLater`: it is not delivered, and may be after a while; `after` is a hint, the next drain tries again
+ * - `TryLater`: it is not delivered, and may be after a while: not before `after` has passed, nor before the
+ *   host's own retries say so (`deliveryRetries` in the settings)
  * - `Rejected`: it never will be
- * - `Unknown`: it may or may not have arrived; the next drain tries again, under the same key
+ * - `Unknown`: it may or may not have arrived. The settings say whether it is sent again, under the same key, or
+ *   held (`unknownDeliveries`)
+ *
+ * `reason` is for people who look at what waits or failed; it must not hold what somebody wrote.
  *
  * @since 0.1.0
  * @category models
  */
 export type Outcome = Data.TaggedEnum<{
   Delivered: { readonly platformMessageId: string | null }
-  TryLater: { readonly after: Duration.Duration }
+  TryLater: { readonly after: Duration.Duration; readonly reason: string }
   Rejected: { readonly reason: string }
-  Unknown: object
+  Unknown: { readonly reason: string }
 }>
 
 const outcomes = Data.taggedEnum<Outcome>()
@@ -71,8 +75,8 @@ export const delivered = (platformMessageId: string | null = null): Outcome =>
  * @since 0.1.0
  * @category constructors
  */
-export const tryLater = (after: Duration.DurationInput = "1 minute"): Outcome =>
-  outcomes.TryLater({ after: Duration.decode(after) })
+export const tryLater = (after: Duration.DurationInput = 0, reason = "not now"): Outcome =>
+  outcomes.TryLater({ after: Duration.decode(after), reason })
 
 /**
  * @since 0.1.0
@@ -84,10 +88,11 @@ export const rejected = (reason: string): Outcome => outcomes.Rejected({ reason 
  * @since 0.1.0
  * @category constructors
  */
-export const unknown: Outcome = outcomes.Unknown()
+export const unknown = (reason = "no answer"): Outcome => outcomes.Unknown({ reason })
 
 /**
- * Delivers one envelope. What it fails with is its own; a failure or a defect counts as `TryLater`.
+ * Delivers one envelope. What it fails with is its own. A failure, a defect, or no answer within `deliveryTimeout`
+ * counts as `Unknown`, because it may have come after the message went out.
  *
  * @since 0.1.0
  * @category models
@@ -122,6 +127,8 @@ export class ChannelAdapter extends Context.Tag("effect-airlock/ChannelAdapter")
       const { channelType } = envelope
       const deliver =
         channelType !== null && Object.hasOwn(channels, channelType) ? channels[channelType] : undefined
-      return deliver === undefined ? Effect.succeed(tryLater()) : deliver(envelope)
+      return deliver === undefined
+        ? Effect.succeed(tryLater(0, "no adapter for this channel"))
+        : deliver(envelope)
     })
 }

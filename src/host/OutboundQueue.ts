@@ -1,6 +1,6 @@
 /**
- * The messages of a session that have not gone out: the agent's from a copy of outbound.db, and the host's own
- * direct replies from inbound.db; and the marks of what became of them.
+ * The messages of a session that have not gone out: the agent's, from a copy of outbound.db, and the host's own
+ * direct replies, from inbound.db.
  *
  * @since 0.1.0
  */
@@ -10,165 +10,192 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import { OutboundRow } from "../protocol/Message.js"
-import * as Timestamp from "../protocol/Timestamp.js"
+import type { MessageKey } from "./DeliveryLedger.js"
 
 /**
- * `source` says which table a message is in. The two have ids of their own: an agent cannot settle a direct
- * reply by using its id.
+ * A message without its content: what decides whether it goes out now, and where. `row` is undefined for one that
+ * is not a message: a number that is text, an address that is a blob, or longer than an address can be.
  *
  * @since 0.1.0
  * @category models
  */
-export interface QueuedMessage {
-  readonly source: "agent" | "direct"
-  readonly row: OutboundRow
+export interface Entry extends MessageKey {
+  readonly seq: number
+  readonly row: typeof EntryRow.Type | undefined
 }
 
-/** A row as this module reads it. Content that is too long is not even fetched. */
-const columns = (sql: SqlClient, contentBytes: number) =>
-  sql`id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, thread_id,
-    octet_length(content) > ${contentBytes} AS tooLong,
-    iif(octet_length(content) > ${contentBytes}, NULL, content) AS content`
+const EntryRow = Schema.Struct({
+  id: Schema.String,
+  kind: Schema.String,
+  inReplyTo: Schema.NullOr(Schema.String),
+  deliverAfter: Schema.NullOr(Schema.String),
+  channelType: Schema.NullOr(Schema.String),
+  platformId: Schema.NullOr(Schema.String),
+  threadId: Schema.NullOr(Schema.String)
+})
 
+const decodeEntry = Schema.decodeUnknownEither(EntryRow)
 const decodeRow = Schema.decodeUnknownEither(OutboundRow)
 
-/**
- * What is due, and the rows that cannot be: a number that is text, content that is a blob, or too long.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Queue {
-  readonly messages: ReadonlyArray<QueuedMessage>
-  readonly unreadable: ReadonlyArray<{ readonly id: string; readonly reason: string }>
-}
-
-type Candidate = { readonly id: string; readonly tooLong: number }
-
-/** The longest id of a message, in bytes. */
+/** The longest id of a message, and the longest part of an address, in bytes. */
 const idBytes = 255
+const addressBytes = 1024
 
-interface Entry {
-  readonly id: string
-  readonly deliverAfter: unknown
-}
+/** The most rows that one look takes from the agent's table. */
+const entryLimit = 5000
 
-/** The ids of what may go out now, the earliest first. What must wait takes no place of what need not. */
-const dueAmong = (entries: ReadonlyArray<Entry>, { limit, now }: Portion): ReadonlyArray<string> =>
-  entries
-    .filter(({ deliverAfter }) => typeof deliverAfter !== "string" || Timestamp.hasCome(deliverAfter, now))
-    .slice(0, limit)
-    .map(({ id }) => id)
+/** A column that is text of a sensible length, or null; otherwise a number, which is neither. */
+const short = (sql: SqlClient, column: string, as: string) =>
+  sql`iif(octet_length(${sql(column)}) > ${addressBytes}, 0, ${sql(column)}) AS ${sql(as)}`
 
-/** Rows as messages. Of several with one id, which only a table without its key can have, the first counts. */
-const decodeRows = (source: QueuedMessage["source"], rows: ReadonlyArray<Candidate>): Queue => {
-  const messages: Array<QueuedMessage> = []
-  const unreadable: Array<{ readonly id: string; readonly reason: string }> = []
-  const seen = new Set<string>()
-  for (const candidate of rows) {
-    if (seen.has(candidate.id)) continue
-    seen.add(candidate.id)
-    const row = decodeRow(candidate)
-    if (candidate.tooLong === 1) unreadable.push({ id: candidate.id, reason: "content too long" })
-    else if (Either.isLeft(row)) unreadable.push({ id: candidate.id, reason: "not a message" })
-    else messages.push({ source, row: row.right })
+const entryColumns = (sql: SqlClient) =>
+  sql.csv([
+    sql`id`,
+    sql`seq`,
+    short(sql, "kind", "kind"),
+    short(sql, "in_reply_to", "inReplyTo"),
+    short(sql, "deliver_after", "deliverAfter"),
+    short(sql, "channel_type", "channelType"),
+    short(sql, "platform_id", "platformId"),
+    short(sql, "thread_id", "threadId")
+  ])
+
+type Candidate = { readonly id: string; readonly seq: unknown }
+
+const toEntries = (source: MessageKey["source"], rows: ReadonlyArray<Candidate>): ReadonlyArray<Entry> => {
+  const entries = new Map<string, Entry>()
+  for (const row of rows) {
+    // Of several with one id, which only a table without its key can have, the first counts.
+    if (entries.has(row.id)) continue
+    entries.set(row.id, {
+      source,
+      id: row.id,
+      seq: typeof row.seq === "number" ? row.seq : Number.MAX_SAFE_INTEGER,
+      row: Either.getOrUndefined(decodeEntry(row))
+    })
   }
-  return { messages, unreadable }
+  return Array.from(entries.values())
 }
 
 /**
- * What a drain may take at a time. `now` is in milliseconds since 1970.
+ * How far the agent's messages are settled: all those of a number up to `seq`, which were `rows` many when that was
+ * found. As long as they are no more than that, only later ones need to be looked at.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Portion {
-  readonly limit: number
-  readonly contentBytes: number
-  readonly now: number
+export interface Progress {
+  readonly seq: number
+  readonly rows: number
+}
+
+const nothing: Progress = { seq: Number.MIN_SAFE_INTEGER, rows: 0 }
+
+const countUpTo = (agent: SqlClient, seq: number) =>
+  Effect.map(
+    agent<{ readonly rows: number }>`SELECT count(*) AS rows FROM messages_out WHERE seq <= ${seq}`,
+    ([row]) => row?.rows ?? 0
+  )
+
+/**
+ * Which of the agent's messages are not settled, lowest number first, how far all are, and which of `tried` the agent
+ * does not have any more.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AgentEntries {
+  readonly entries: ReadonlyArray<Entry>
+  readonly progress: Progress
+  readonly gone: ReadonlyArray<string>
 }
 
 /**
- * The agent's messages for channels that are due and not settled, in the order of their numbers. `agent` is a snapshot of
- * outbound.db; `settled` answers which of some ids are settled. A row whose id is not a text of at most 255
- * bytes cannot be named, and is passed over.
+ * Looks at the agent's messages. `agent` is a snapshot of outbound.db; `settledAmong` answers which of some ids are
+ * settled; those in `tried` are looked at whatever their number. A row whose id is not a text of at most 255 bytes
+ * cannot be named, and is passed over.
  *
  * @since 0.1.0
  * @category queries
  */
 export const fromAgent = <E>(
   agent: SqlClient,
-  settled: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>, E>,
-  portion: Portion
-): Effect.Effect<Queue, E | SqlError> =>
+  options: {
+    readonly progress: Progress | undefined
+    readonly tried: ReadonlyArray<string>
+    readonly settledAmong: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>, E>
+  }
+): Effect.Effect<AgentEntries, E | SqlError> =>
   Effect.gen(function* () {
-    const all = yield* agent<Entry>`SELECT id, deliver_after AS deliverAfter FROM messages_out
-      WHERE typeof(id) = 'text' AND octet_length(id) <= ${idBytes}
-        AND kind NOT IN ('task_log', 'system') AND channel_type IS NOT 'agent'
-      ORDER BY seq`
-    const done = yield* settled(all.map(({ id }) => id))
-    const open = dueAmong(
-      all.filter(({ id }) => !done.has(id)),
-      portion
-    )
-    const rows = yield* agent<Candidate>`SELECT ${columns(agent, portion.contentBytes)} FROM messages_out
-      WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(open)})) ORDER BY seq`
-    return decodeRows("agent", rows)
+    const { progress = nothing, settledAmong, tried } = options
+    const from = (yield* countUpTo(agent, progress.seq)) > progress.rows ? nothing : progress
+    const ids = yield* agent<Candidate>`SELECT id, seq FROM messages_out
+      WHERE (seq > ${from.seq} OR seq IS NULL OR id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(tried)})))
+        AND typeof(id) = 'text' AND octet_length(id) <= ${idBytes} AND kind IS NOT 'task_log'
+      ORDER BY typeof(seq) <> 'integer', seq LIMIT ${entryLimit}`
+    const found = new Set(ids.map(({ id }) => id))
+    const settled = yield* settledAmong(ids.map(({ id }) => id))
+    const open = ids.filter(({ id }) => !settled.has(id))
+    const rows =
+      open.length === 0
+        ? []
+        : yield* agent<Candidate>`SELECT ${entryColumns(agent)} FROM messages_out
+            WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(open.map(({ id }) => id))}))
+            ORDER BY typeof(seq) <> 'integer', seq`
+    const numbered = (all: ReadonlyArray<Candidate>) =>
+      all.flatMap(({ seq }) => (typeof seq === "number" && seq > from.seq ? [seq] : []))
+    const firstOpen = numbered(open)[0]
+    const seq = firstOpen === undefined ? Math.max(from.seq, ...numbered(ids)) : firstOpen - 1
+    return {
+      entries: toEntries("agent", rows),
+      progress: seq === from.seq ? from : { seq, rows: yield* countUpTo(agent, seq) },
+      gone: ids.length < entryLimit ? tried.filter((id) => !found.has(id)) : []
+    }
   })
 
 /**
- * The host's direct replies that are due and not settled.
+ * The host's direct replies that are not settled, lowest number first.
  *
  * @since 0.1.0
  * @category queries
  */
-export const fromHost = (own: SqlClient, portion: Portion): Effect.Effect<Queue, SqlError> =>
-  Effect.gen(function* () {
-    const all = yield* own<Entry>`SELECT id, deliver_after AS deliverAfter FROM airlock_direct
-      WHERE status = 'pending' ORDER BY seq`
-    const rows = yield* own<Candidate>`SELECT ${columns(own, portion.contentBytes)} FROM airlock_direct
-      WHERE id IN (SELECT value FROM json_each(${JSON.stringify(dueAmong(all, portion))})) ORDER BY seq`
-    return decodeRows("direct", rows)
-  })
-
-/**
- * Which of the agent's messages are settled, delivered or failed.
- *
- * @since 0.1.0
- * @category queries
- */
-export const settledAmong = (
-  own: SqlClient,
-  ids: ReadonlyArray<string>
-): Effect.Effect<ReadonlySet<string>, SqlError> =>
+export const fromHost = (own: SqlClient): Effect.Effect<ReadonlyArray<Entry>, SqlError> =>
   Effect.map(
-    own<{ readonly id: string }>`SELECT message_out_id AS id FROM delivered
-      WHERE message_out_id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`,
-    (rows) => new Set(rows.map(({ id }) => id))
+    own<Candidate>`SELECT ${entryColumns(own)} FROM airlock_direct WHERE status = 'pending' ORDER BY seq LIMIT ${entryLimit}`,
+    (rows) => toEntries("direct", rows)
   )
 
 /**
- * Marks a message as delivered or failed. The agent reads the mark of its own messages.
+ * The rows of some messages, by id, with their content; or why one cannot go out. Content that is too long is not
+ * even fetched.
  *
  * @since 0.1.0
- * @category marks
+ * @category queries
  */
-export const settle = (
-  own: SqlClient,
-  source: QueuedMessage["source"],
-  id: string,
-  mark: {
-    readonly status: "delivered" | "failed"
-    readonly platformMessageId: string | null
-    readonly at: string
-  }
-): Effect.Effect<unknown, SqlError> =>
-  source === "agent"
-    ? own`INSERT OR REPLACE INTO delivered ${own.insert({
-        message_out_id: id,
-        platform_message_id: mark.platformMessageId,
-        status: mark.status,
-        delivered_at: mark.at
-      })}`
-    : own`UPDATE airlock_direct SET status = ${mark.status}, platform_message_id = ${mark.platformMessageId},
-        settled_at = ${mark.at} WHERE id = ${id}`
+export const contents = (
+  sql: SqlClient,
+  table: "messages_out" | "airlock_direct",
+  ids: ReadonlyArray<string>,
+  contentBytes: number
+): Effect.Effect<ReadonlyMap<string, Either.Either<OutboundRow, string>>, SqlError> =>
+  ids.length === 0
+    ? Effect.succeed(new Map())
+    : Effect.map(
+        sql<{
+          readonly id: string
+          readonly tooLong: number
+        }>`SELECT id, seq, in_reply_to, timestamp, deliver_after,
+            kind, platform_id, channel_type, thread_id, octet_length(content) > ${contentBytes} AS tooLong,
+            iif(octet_length(content) > ${contentBytes}, NULL, content) AS content
+          FROM ${sql(table)} WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))
+          ORDER BY seq DESC`,
+        (rows) =>
+          new Map(
+            rows.map((row) => [
+              row.id,
+              row.tooLong === 1
+                ? Either.left("content too long")
+                : Either.mapLeft(decodeRow(row), () => "not a message")
+            ])
+          )
+      )

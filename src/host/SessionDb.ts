@@ -74,6 +74,8 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
     ) => Effect.Effect<SqlClient, StorageError, Scope.Scope>
     /** What outbound.db looks like: an equal stamp means that nothing was written to it since. */
     readonly outboundStamp: (ref: SessionRef, operation?: string) => Effect.Effect<ChangeStamp, StorageError>
+    /** The same of inbound.db. */
+    readonly inboundStamp: (ref: SessionRef, operation?: string) => Effect.Effect<ChangeStamp, StorageError>
   }
 >() {
   /**
@@ -121,27 +123,35 @@ const make = Effect.gen(function* () {
       )
     ).pipe(Effect.scoped, Effect.withTracerEnabled(false))
 
-  const copyOf = (directory: string): SnapshotOptions => ({
+  const fileOf = (directory: string, name: string): SnapshotOptions => ({
     directory,
-    name: SessionLayout.outbound,
+    name,
     view: "local",
     schemaVersion: Tables.version,
     limit: limits.databaseBytes,
     patience
   })
 
+  const stampOf = (name: string, resource: Subject["resource"]) => (ref: SessionRef, operation?: string) =>
+    Effect.flatMap(paths.session(ref), (directory) =>
+      snapshots.stamp(fileOf(directory, name), {
+        operation: operation ?? `SessionDb.${resource}Stamp`,
+        resource
+      })
+    )
+
   return SessionDb.of({
     inbound,
     transaction,
     outbound: (ref, operation = "SessionDb.outbound") =>
       paths.session(ref).pipe(
-        Effect.flatMap((directory) => snapshots.open(copyOf(directory), { operation, resource: "outbound" })),
+        Effect.flatMap((directory) =>
+          snapshots.open(fileOf(directory, SessionLayout.outbound), { operation, resource: "outbound" })
+        ),
         Effect.map(({ client }) => client)
       ),
-    outboundStamp: (ref, operation = "SessionDb.outboundStamp") =>
-      Effect.flatMap(paths.session(ref), (directory) =>
-        snapshots.stamp(copyOf(directory), { operation, resource: "outbound" })
-      )
+    outboundStamp: stampOf(SessionLayout.outbound, "outbound"),
+    inboundStamp: stampOf(SessionLayout.inbound, "inbound")
   })
 })
 

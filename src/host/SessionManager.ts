@@ -38,6 +38,7 @@ import type { WrittenMessage } from "./MessageStore.js"
 import * as MessageStore from "./MessageStore.js"
 import type { OutboxFiles } from "./Outbox.js"
 import { Outbox } from "./Outbox.js"
+import { SessionActivity } from "./SessionActivity.js"
 import { SessionDb } from "./SessionDb.js"
 import { SessionFolder } from "./SessionFolder.js"
 import { SessionPaths } from "./SessionPaths.js"
@@ -154,6 +155,7 @@ export class SessionManager extends Context.Tag("effect-airlock/SessionManager")
     | SessionRegistry
     | SessionDb
     | SessionFolder
+    | SessionActivity
     | Outbox
     | SafeDirectories
     | SystemCalls
@@ -175,6 +177,7 @@ const make = Effect.gen(function* () {
   const registry = yield* SessionRegistry
   const db = yield* SessionDb
   const folders = yield* SessionFolder
+  const activity = yield* SessionActivity
   const outbox = yield* Outbox
   const directories = yield* SafeDirectories
   const calls = yield* SystemCalls
@@ -262,6 +265,7 @@ const make = Effect.gen(function* () {
         // The message is stored, which is what success promises.
         Effect.catchAll((error) => Effect.logWarning("The session's last activity was not noted", error))
       )
+      yield* activity.tell("inbound", ref)
       return written
     }).pipe(Effect.scoped)
 
@@ -305,11 +309,13 @@ const make = Effect.gen(function* () {
     const message = yield* DirectReply.check(input, operation, settings.limits)
     yield* known(ref, operation)
     const timestamp = yield* now
-    return yield* db.transaction(
+    const written = yield* db.transaction(
       ref,
       (sql) => DirectReply.store(sql, message, { timestamp, operation, sessionId: ref.sessionId }),
       { operation }
     )
+    yield* activity.tell("direct", ref)
+    return written
   })
 
   const mark = (name: string, containerStatus: ContainerStatus) =>

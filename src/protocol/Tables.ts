@@ -13,7 +13,7 @@
  * @since 0.1.0
  * @category schema
  */
-export const version = 1
+export const version = 2
 
 /**
  * Creates what is missing in inbound.db, which the host writes.
@@ -26,6 +26,9 @@ export const version = 1
  *   attachments, so that the same message again is known to be the same
  * - `airlock_direct`: replies that the host wrote itself, numbered with `messages_in`, and their delivery
  * - `airlock_sequence`: the highest number that the host gave out, for when its row is gone
+ * - `airlock_delivery`: for each outgoing message that is not delivered but was tried, how often, what came of it
+ *   and when it is tried again (`waiting`); that an attempt has begun (`sending`); or why it failed (`failed`)
+ * - `airlock_claim`: claims of agents that ended without a verdict, each of which counts as one try
  *
  * @since 0.1.0
  * @category schema
@@ -93,6 +96,20 @@ export const inbound: ReadonlyArray<string> = [
   `CREATE TABLE IF NOT EXISTS airlock_sequence (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     last INTEGER NOT NULL
+  )`,
+  `CREATE TABLE IF NOT EXISTS airlock_delivery (
+    source TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    attempted_at TEXT,
+    next_at TEXT,
+    reason TEXT,
+    PRIMARY KEY (source, message_id)
+  )`,
+  `CREATE TABLE IF NOT EXISTS airlock_claim (
+    message_id TEXT PRIMARY KEY,
+    claimed_at TEXT NOT NULL
   )`
 ]
 
@@ -121,7 +138,10 @@ export const inboundUpgrade: {
   ],
   afterwards: [
     `UPDATE messages_in SET series_id = id WHERE series_id IS NULL`,
-    `CREATE INDEX IF NOT EXISTS idx_messages_in_series ON messages_in (series_id)`
+    `CREATE INDEX IF NOT EXISTS idx_messages_in_series ON messages_in (series_id)`,
+    `CREATE INDEX IF NOT EXISTS airlock_pending ON messages_in (seq) WHERE status = 'pending'`,
+    `CREATE INDEX IF NOT EXISTS airlock_recurring ON messages_in (seq) WHERE recurrence IS NOT NULL`,
+    `CREATE INDEX IF NOT EXISTS airlock_direct_pending ON airlock_direct (seq) WHERE status = 'pending'`
   ]
 }
 

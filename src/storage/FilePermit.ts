@@ -37,7 +37,7 @@ const holdings = globalValue(Symbol.for("effect-airlock/FilePermit/holdings"), (
 )
 
 const join = (path: string): Holding => {
-  const queue = queues.get(path) ?? []
+  const queue = queues.get(path) ?? Turn.makeQueue()
   queues.set(path, queue)
   return { path, turn: Turn.come(queue), released: false }
 }
@@ -48,7 +48,7 @@ const leave = (holding: Holding) =>
     const queue = queues.get(holding.path)
     if (queue === undefined) return
     Turn.leave(queue, holding.turn)
-    if (queue.length === 0) queues.delete(holding.path)
+    if (queue.present.length === 0) queues.delete(holding.path)
   })
 
 /**

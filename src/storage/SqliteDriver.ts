@@ -96,7 +96,7 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
   // Held for the whole scope: this client's statements go to the connection itself.
   const raw = yield* driver.reserve
   const connection = reliable(raw, options.patience)
-  const queue: Turn.Queue = []
+  const queue = Turn.makeQueue()
 
   yield* connection.execute(`PRAGMA busy_timeout = ${busyTimeoutMillis}`, [], undefined)
 

@@ -1,5 +1,6 @@
 /**
- * Taking turns: of those who come to a queue, one at a time goes on, in the order in which they came.
+ * Taking turns: of those who come to a queue, as many at a time go on as it has places (most often one), in the
+ * order in which they came.
  *
  * Effect's semaphore will not do. It loses a permit for good if a fiber is interrupted between being given it
  * and knowing so, and from then on everybody waits.
@@ -20,15 +21,24 @@ import type * as Scope from "effect/Scope"
 export type Turn = Deferred.Deferred<void>
 
 /**
- * Those who came and have not left. It is the first one's turn.
+ * Those who came and have not left. It is the turn of the first of them, as many as there are places.
  *
  * @since 0.1.0
  * @category models
  */
-export type Queue = Array<Turn>
+export interface Queue {
+  readonly places: number
+  readonly present: Array<Turn>
+}
 
-const callFirst = (queue: Queue): void => {
-  if (queue[0] !== undefined) Deferred.unsafeDone(queue[0], Effect.void)
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeQueue = (places = 1): Queue => ({ places, present: [] })
+
+const callFirst = ({ places, present }: Queue): void => {
+  for (const turn of present.slice(0, places)) Deferred.unsafeDone(turn, Effect.void)
 }
 
 /**
@@ -39,7 +49,7 @@ const callFirst = (queue: Queue): void => {
  */
 export const come = (queue: Queue): Turn => {
   const turn = Deferred.unsafeMake<void>(FiberId.none)
-  queue.push(turn)
+  queue.present.push(turn)
   callFirst(queue)
   return turn
 }
@@ -51,7 +61,7 @@ export const come = (queue: Queue): Turn => {
  * @category turns
  */
 export const leave = (queue: Queue, turn: Turn): void => {
-  queue.splice(queue.indexOf(turn), 1)
+  queue.present.splice(queue.present.indexOf(turn), 1)
   callFirst(queue)
 }
 

@@ -128,7 +128,7 @@ describe("Delivery.drain", () => {
       const { id } = yield* say("hello")
       const answers: ReadonlyArray<ChannelAdapter.Deliver> = [
         () => Effect.succeed(ChannelAdapter.tryLater()),
-        () => Effect.succeed(ChannelAdapter.unknown),
+        () => Effect.succeed(ChannelAdapter.unknown()),
         () => Effect.fail("offline"),
         () => Effect.die("bug")
       ]
@@ -136,6 +136,7 @@ describe("Delivery.drain", () => {
         yield* answer(one)
         expect(yield* drain).toMatchObject({ delivered: [], failed: [], waiting: [id] })
         expect(delivered()).toEqual([])
+        yield* TestClock.adjust("1 minute")
       }
       yield* answer(() => Effect.succeed(ChannelAdapter.delivered()))
       expect(yield* drain).toMatchObject({ delivered: [id], waiting: [] })
@@ -235,19 +236,28 @@ describe("Delivery.drain", () => {
     }).pipe(TestHost.withHost())
   )
 
-  it.effect(
-    "never delivers a task log, and leaves what is not for channels without holding up the chat",
-    () =>
-      Effect.gen(function* () {
-        const { delivered, drain, outbound, texts } = yield* program
-        outbound(insert("log", 1, "{}", "kind", "'task_log'"))
-        outbound(insert("system", 3, "{}", "kind", "'system'"))
-        outbound(insert("agent", 5, "{}", "kind, channel_type, platform_id", "'chat', 'agent', 'x'"))
-        outbound(insert("chat", 7, `{"text":"chat"}`))
-        expect(yield* drain).toEqual({ delivered: ["chat"], failed: [], waiting: [] })
-        expect(yield* texts).toEqual(["chat"])
-        expect(delivered().map(({ message_out_id }) => message_out_id)).toEqual(["chat"])
-      }).pipe(TestHost.withHost())
+  it.effect("never delivers a task log, and fails what nobody takes without holding up the chat", () =>
+    Effect.gen(function* () {
+      const { delivered, drain, outbound, texts } = yield* program
+      outbound(insert("log", 1, "{}", "kind", "'task_log'"))
+      outbound(insert("system", 3, `{"action":"unheard-of"}`, "kind", "'system'"))
+      outbound(insert("agent", 5, "{}", "kind, channel_type, platform_id", "'chat', 'agent', 'x'"))
+      outbound(insert("chat", 7, `{"text":"chat"}`))
+      expect(yield* drain).toEqual({
+        delivered: ["chat"],
+        failed: [
+          { id: "agent", reason: "not a destination of this session" },
+          { id: "system", reason: "no handler for this action" }
+        ],
+        waiting: []
+      })
+      expect(yield* texts).toEqual(["chat"])
+      expect(
+        delivered()
+          .map(({ message_out_id }) => message_out_id)
+          .sort()
+      ).toEqual(["agent", "chat", "system"])
+    }).pipe(TestHost.withHost())
   )
 
   it.effect("sets rows aside that are not messages, and delivers the rest", () =>

@@ -115,7 +115,7 @@ const indexesOf = (path: string, table: string) =>
   Raw.query(
     path,
     `SELECT (SELECT group_concat(name) FROM pragma_index_info(l.name)) || iif(l.[unique], ' unique', '') AS covered
-      FROM pragma_index_list(?) l ORDER BY covered`,
+      FROM pragma_index_list(?) l WHERE l.name NOT LIKE 'airlock~_%' ESCAPE '~' ORDER BY covered`,
     table
   ).map(({ covered }) => covered)
 

@@ -25,6 +25,19 @@ describe("AirlockConfig", () => {
         owner: Option.none(),
         patience: Duration.seconds(5),
         deliveryTimeout: Duration.minutes(1),
+        deliveryRetries: AirlockConfig.defaultDeliveryRetries,
+        unknownDeliveries: "resend",
+        messageRetries: AirlockConfig.defaultMessageRetries,
+        answerExpiry: Duration.minutes(10),
+        timeZone: "UTC",
+        stuck: { claims: Duration.minutes(1), silence: Duration.minutes(30), tool: Duration.hours(1) },
+        intervals: {
+          deliverRunning: Duration.seconds(1),
+          deliverAll: Duration.minutes(1),
+          sweepRunning: Duration.seconds(5),
+          sweepAll: Duration.minutes(1)
+        },
+        concurrency: 16,
         limits: AirlockConfig.defaultLimits
       })
     })
@@ -39,6 +52,17 @@ describe("AirlockConfig", () => {
         AIRLOCK_OWNER_GID: "1001",
         AIRLOCK_PATIENCE: "2 seconds",
         AIRLOCK_DELIVERY_TIMEOUT: "10 seconds",
+        AIRLOCK_UNKNOWN_DELIVERIES: "hold",
+        AIRLOCK_ANSWER_EXPIRY: "1 hour",
+        AIRLOCK_TIME_ZONE: "Europe/Zurich",
+        AIRLOCK_STUCK_CLAIMS: "1 second",
+        AIRLOCK_STUCK_SILENCE: "2 seconds",
+        AIRLOCK_STUCK_TOOL: "3 seconds",
+        AIRLOCK_INTERVALS_DELIVER_RUNNING: "4 seconds",
+        AIRLOCK_INTERVALS_DELIVER_ALL: "5 seconds",
+        AIRLOCK_INTERVALS_SWEEP_RUNNING: "6 seconds",
+        AIRLOCK_INTERVALS_SWEEP_ALL: "7 seconds",
+        AIRLOCK_CONCURRENCY: "8",
         AIRLOCK_LIMITS_ATTACHMENTS: "1",
         AIRLOCK_LIMITS_ATTACHMENT_BYTES: "2",
         AIRLOCK_LIMITS_MESSAGE_ATTACHMENT_BYTES: "3",
@@ -53,6 +77,19 @@ describe("AirlockConfig", () => {
         owner: Option.some({ uid: 1000, gid: 1001 }),
         patience: Duration.seconds(2),
         deliveryTimeout: Duration.seconds(10),
+        deliveryRetries: AirlockConfig.defaultDeliveryRetries,
+        unknownDeliveries: "hold",
+        messageRetries: AirlockConfig.defaultMessageRetries,
+        answerExpiry: Duration.hours(1),
+        timeZone: "Europe/Zurich",
+        stuck: { claims: Duration.seconds(1), silence: Duration.seconds(2), tool: Duration.seconds(3) },
+        intervals: {
+          deliverRunning: Duration.seconds(4),
+          deliverAll: Duration.seconds(5),
+          sweepRunning: Duration.seconds(6),
+          sweepAll: Duration.seconds(7)
+        },
+        concurrency: 8,
         limits: {
           attachments: 1,
           attachmentBytes: 2,
@@ -72,6 +109,9 @@ describe("AirlockConfig", () => {
         { AIRLOCK_UNSAFE_ATTACHMENT_NAMES: "maybe" },
         { AIRLOCK_LIMITS_ATTACHMENTS: "-1" },
         { AIRLOCK_PATIENCE: "soon" },
+        { AIRLOCK_TIME_ZONE: "Mars/Olympus" },
+        { AIRLOCK_STUCK_CLAIMS: "long" },
+        { AIRLOCK_CONCURRENCY: "0" },
         { AIRLOCK_OWNER_UID: "1000" }
       ]) {
         expect((yield* Effect.exit(read(environment)))._tag).toBe("Failure")

@@ -32,7 +32,7 @@ const columnsOf = (database: Database, table: string): ReadonlyArray<string> =>
 /** Every unique constraint and index of a table, with its columns. */
 const indexesOf = (database: Database, table: string): ReadonlyArray<string> =>
   database
-    .prepare(`SELECT * FROM pragma_index_list(?)`)
+    .prepare(`SELECT * FROM pragma_index_list(?) WHERE name NOT LIKE 'airlock\\_%' ESCAPE '\\'`)
     .all(table)
     .map((index) => {
       const columns = database

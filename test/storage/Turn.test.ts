@@ -17,7 +17,7 @@ for (const [name, have] of ways) {
   describe(name, () => {
     it.live("calls those who came one after the other, in the order in which they came", () =>
       Effect.gen(function* () {
-        const queue: Turn.Queue = []
+        const queue = Turn.makeQueue()
         const events: Array<string> = []
         const open = yield* Deferred.make<void>()
         const fibers = yield* Effect.forEach([1, 2, 3], (turn) =>
@@ -33,23 +33,23 @@ for (const [name, have] of ways) {
         yield* Deferred.succeed(open, undefined)
         yield* Fiber.joinAll(fibers)
         expect(events).toEqual(["1 comes", "1 goes", "2 comes", "2 goes", "3 comes", "3 goes"])
-        expect(queue).toEqual([])
+        expect(queue.present).toEqual([])
       })
     )
 
     it.live("calls the next one also after a failure and a defect", () =>
       Effect.gen(function* () {
-        const queue: Turn.Queue = []
+        const queue = Turn.makeQueue()
         expect(yield* Effect.flip(have(queue)(Effect.fail("failure")))).toBe("failure")
         yield* Effect.exit(have(queue)(Effect.die("defect")))
         expect(yield* atOnce(have(queue)(Effect.succeed("turn")))).toBe("turn")
-        expect(queue).toEqual([])
+        expect(queue.present).toEqual([])
       })
     )
 
     it.live("lets one who waits go away", () =>
       Effect.gen(function* () {
-        const queue: Turn.Queue = []
+        const queue = Turn.makeQueue()
         const first = Turn.come(queue)
         const second = yield* Effect.fork(have(queue)(Effect.succeed("turn")))
         const third = yield* Effect.fork(have(queue)(Effect.succeed("turn")))
@@ -57,19 +57,19 @@ for (const [name, have] of ways) {
         yield* atOnce(Fiber.interrupt(second))
         Turn.leave(queue, first)
         expect(yield* atOnce(Fiber.join(third))).toBe("turn")
-        expect(queue).toEqual([])
+        expect(queue.present).toEqual([])
       })
     )
 
     it.live("calls the next one wherever the one before is interrupted", () =>
       Effect.gen(function* () {
-        const queue: Turn.Queue = []
+        const queue = Turn.makeQueue()
         let next: Fiber.RuntimeFiber<string> | undefined
         yield* interruptedAtEveryOperation(
           have(queue)(Effect.void),
           Effect.gen(function* () {
             if (next !== undefined) expect(yield* atOnce(Fiber.join(next))).toBe("turn")
-            expect(queue).toEqual([])
+            expect(queue.present).toEqual([])
           }),
           {
             before: () => {
@@ -81,3 +81,23 @@ for (const [name, have] of ways) {
     )
   })
 }
+
+describe("a queue of several places", () => {
+  it.live("lets as many go on at a time", () =>
+    Effect.gen(function* () {
+      const queue = Turn.makeQueue(2)
+      let present = 0
+      let most = 0
+      const visit = Effect.sync(() => (most = Math.max(most, ++present))).pipe(
+        Effect.zipRight(Effect.yieldNow()),
+        Effect.zipRight(Effect.sync(() => present--))
+      )
+      yield* Effect.all(
+        Array.from({ length: 9 }, () => Turn.during(queue)(visit)),
+        { concurrency: "unbounded" }
+      )
+      expect(most).toBe(2)
+      expect(queue.present).toEqual([])
+    })
+  )
+})

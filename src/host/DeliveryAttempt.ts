@@ -1,0 +1,139 @@
+/**
+ * One attempt at one message: reading its files, and handing it to the one that takes it.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as AttachmentContent from "../protocol/AttachmentContent.js"
+import type { OutboundRow } from "../protocol/Message.js"
+import type { SessionRef } from "../protocol/Session.js"
+import * as Turn from "../storage/Turn.js"
+import { AgentRouter } from "./AgentRouter.js"
+import { AirlockConfig } from "./AirlockConfig.js"
+import type { Envelope, Outcome } from "./ChannelAdapter.js"
+import { ChannelAdapter, rejected, unknown } from "./ChannelAdapter.js"
+import type { Planned } from "./DeliveryPlan.js"
+import type { OutboxFiles } from "./Outbox.js"
+import { Outbox } from "./Outbox.js"
+import { SystemActions } from "./SystemActions.js"
+
+/**
+ * A message that goes out now, with its row.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Outgoing extends Planned {
+  readonly row: OutboundRow
+}
+
+/**
+ * Gives the function that attempts. It never fails, and may take as long as the settings let it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (operation: string) =>
+  Effect.gen(function* () {
+    const { concurrency, deliveryTimeout } = yield* AirlockConfig
+    const adapter = yield* ChannelAdapter
+    const agents = yield* AgentRouter
+    const outbox = yield* Outbox
+    const actions = Option.match(yield* Effect.serviceOption(SystemActions), {
+      onNone: () => new Map<string, never>(),
+      onSome: ({ handlers }) => handlers
+    })
+    /** One channel that answers slowly, or not at all, takes no places of another. */
+    const places = new Map<string | null, Turn.Queue>()
+    const placesOf = (channelType: string | null): Turn.Queue => {
+      const queue = places.get(channelType) ?? Turn.makeQueue(concurrency)
+      places.set(channelType, queue)
+      return queue
+    }
+
+    const answered = (taker: string, attempt: Effect.Effect<Outcome, unknown>): Effect.Effect<Outcome> =>
+      attempt.pipe(
+        Effect.timeoutTo({
+          duration: deliveryTimeout,
+          onTimeout: () => unknown(`${taker} did not answer`),
+          onSuccess: (outcome) => outcome
+        }),
+        Effect.catchAllCause((cause) =>
+          Effect.as(Effect.logWarning(`${taker} failed`, cause), unknown(`${taker} failed`))
+        )
+      )
+
+    const envelopeOf = Effect.fnUntraced(function* (ref: SessionRef, outgoing: Outgoing) {
+      const { address, id, row, source } = outgoing
+      const names = source === "agent" ? declaredFiles(row.content) : []
+      const found: OutboxFiles =
+        names.length === 0
+          ? { files: [], skipped: [] }
+          : yield* outbox
+              .read(ref, id, names, operation)
+              .pipe(
+                Effect.catchTag("UnsafePath", ({ reason }) =>
+                  Effect.succeed({ files: [], skipped: names.map((name) => ({ name, reason })) })
+                )
+              )
+      const envelope: Envelope = {
+        ...address,
+        ...found,
+        idempotencyKey: keyOf(ref, outgoing),
+        ref: { agentGroupId: ref.agentGroupId, sessionId: ref.sessionId },
+        id,
+        kind: row.kind,
+        inReplyTo: row.inReplyTo,
+        content: row.content
+      }
+      return envelope
+    })
+
+    const act = (ref: SessionRef, outgoing: Outgoing): Effect.Effect<Outcome> => {
+      const { id, row } = outgoing
+      const content = Option.filter(AttachmentContent.parseJson(row.content), AttachmentContent.isJsonObject)
+      const action = Option.map(content, (object) => object["action"])
+      if (Option.isNone(content) || Option.isNone(action) || typeof action.value !== "string") {
+        return Effect.succeed(rejected("names no action"))
+      }
+      const handler = actions.get(action.value)
+      if (handler === undefined) return Effect.succeed(rejected("no handler for this action"))
+      return answered(
+        "the action's handler",
+        handler({
+          idempotencyKey: keyOf(ref, outgoing),
+          ref: { agentGroupId: ref.agentGroupId, sessionId: ref.sessionId },
+          id,
+          inReplyTo: row.inReplyTo,
+          action: action.value,
+          content: content.value
+        })
+      )
+    }
+
+    return (ref: SessionRef, outgoing: Outgoing): Effect.Effect<Outcome> => {
+      if (outgoing.row.kind === "system") return act(ref, outgoing)
+      const { channelType } = outgoing.address
+      return Turn.during(placesOf(channelType))(
+        Effect.flatMap(envelopeOf(ref, outgoing), (envelope) =>
+          channelType === "agent"
+            ? agents.deliver(envelope, outgoing.returnTo)
+            : answered("the adapter", adapter.deliver(envelope))
+        )
+      )
+    }
+  })
+
+const keyOf = (ref: SessionRef, { id, source }: Outgoing): string => `${ref.sessionId}/${source}/${id}`
+
+const declaredFiles = (content: string): ReadonlyArray<string> =>
+  AttachmentContent.parseJson(content).pipe(
+    Option.filter(AttachmentContent.isJsonObject),
+    Option.map((object) => object["files"]),
+    Option.filter(Array.isArray),
+    Option.match({
+      onNone: () => [],
+      onSome: (files) => files.filter((name): name is string => typeof name === "string")
+    })
+  )

@@ -103,7 +103,9 @@ export class InvalidMessage extends Schema.TaggedError<InvalidMessage>()("Invali
     "not-a-cron-expression",
     "duplicate",
     "too-many-attachments",
-    "unreadable-file"
+    "unreadable-file",
+    "unknown-destination",
+    "unknown-message"
   )
 }) {
   override get message(): string {

@@ -1,0 +1,59 @@
+/**
+ * Which of the host's messages are due for the agent, and not taken.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Ref from "effect/Ref"
+import type { StorageError } from "../protocol/AirlockError.js"
+import type { InboundRow } from "../protocol/Message.js"
+import * as Timestamp from "../protocol/Timestamp.js"
+import * as Turn from "../storage/Turn.js"
+import { Acknowledgements } from "./Acknowledgements.js"
+import { Inbound } from "./Inbound.js"
+
+const operation = "Mailbox.poll"
+
+/**
+ * The poll of a mailbox. The first one gives up the claims of an earlier run, and it alone sees `onWake` messages.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  window: number
+): Effect.Effect<Effect.Effect<ReadonlyArray<InboundRow>, StorageError>, never, Acknowledgements | Inbound> =>
+  Effect.gen(function* () {
+    const acknowledgements = yield* Acknowledgements
+    const inbound = yield* Inbound
+    const hasGivenUp = yield* Ref.make(false)
+    const hasPolled = yield* Ref.make(false)
+    const turns = Turn.makeQueue()
+
+    const poll = Effect.gen(function* () {
+      if (!(yield* Ref.get(hasGivenUp))) {
+        yield* acknowledgements.giveUpOthers(operation)
+        yield* Ref.set(hasGivenUp, true)
+      }
+      // In this order: an acknowledgement is removed only after the message has left the host's list.
+      const taken = yield* acknowledgements.all(operation)
+      const { pending } = yield* inbound.current(operation)
+      const now = yield* Clock.currentTimeMillis
+      const isFirst = !(yield* Ref.get(hasPolled))
+      const due = pending
+        .filter(
+          (row) =>
+            !taken.has(row.id) &&
+            row.kind !== "system" &&
+            (row.onWake === 0 || isFirst) &&
+            Timestamp.hasCome(row.processAfter, now)
+        )
+        .slice(0, window)
+        .reverse()
+      yield* Ref.set(hasPolled, true)
+      return due.some((row) => row.trigger !== 0) ? due : []
+    })
+
+    return Turn.during(turns)(poll)
+  })

@@ -1,0 +1,101 @@
+/**
+ * The files of the agent's messages, in `outbox/<id>/`.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type { StorageError, UnsafeAttachmentName } from "../protocol/AirlockError.js"
+import * as AttachmentName from "../protocol/AttachmentName.js"
+import * as SessionLayout from "../protocol/SessionLayout.js"
+import { SafeDirectories } from "../storage/SafeDirectory.js"
+import type { Subject } from "../storage/StorageFailure.js"
+import { SessionFiles } from "./SessionFiles.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface OutboxFile {
+  readonly name: string
+  readonly data: Uint8Array
+}
+
+/**
+ * A file under the name that it has in the outbox.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface NamedFile {
+  readonly name: AttachmentName.AttachmentName
+  readonly data: Uint8Array
+}
+
+/**
+ * Checks the names of files. Of two that have the same name the second one gets another.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const named = (
+  files: ReadonlyArray<OutboxFile>,
+  operation: string
+): Effect.Effect<ReadonlyArray<NamedFile>, UnsafeAttachmentName> =>
+  Effect.reduce(files, [] as ReadonlyArray<NamedFile>, (before, { data, name }) =>
+    Effect.map(AttachmentName.make(name, operation), (safe) => [
+      ...before,
+      {
+        data,
+        name: AttachmentName.distinct(
+          safe,
+          before.map((file) => file.name)
+        )
+      }
+    ])
+  )
+
+/**
+ * `place` writes a message's files, and waits until they are on the disk. `remove` removes what is there of them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Outbox {
+  readonly place: (
+    id: string,
+    files: ReadonlyArray<NamedFile>,
+    operation: string
+  ) => Effect.Effect<void, StorageError>
+  readonly remove: (id: string, operation: string) => Effect.Effect<void, StorageError>
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<Outbox, never, SafeDirectories | SessionFiles> = Effect.gen(function* () {
+  const directories = yield* SafeDirectories
+  const { directory } = yield* SessionFiles
+
+  const place = Effect.fnUntraced(function* (id: string, files: ReadonlyArray<NamedFile>, operation: string) {
+    const subject: Subject = { operation, resource: "outbox" }
+    const session = yield* directories.open(directory, subject)
+    yield* directories.make(session, SessionLayout.outbox, subject)
+    const outbox = yield* directories.openChild(session, SessionLayout.outbox, subject)
+    yield* directories.make(outbox, id, subject)
+    const own = yield* directories.openChild(outbox, id, subject)
+    for (const { data, name } of files) {
+      yield* directories.writeFile(own, name, Stream.make(data), subject)
+    }
+  }, Effect.scoped)
+
+  const remove = Effect.fnUntraced(function* (id: string, operation: string) {
+    const subject: Subject = { operation, resource: "outbox" }
+    const session = yield* directories.open(directory, subject)
+    const outbox = yield* directories.openChild(session, SessionLayout.outbox, subject)
+    yield* directories.remove(outbox, id, subject)
+  }, Effect.scoped)
+
+  return { place, remove }
+})

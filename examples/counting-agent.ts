@@ -5,7 +5,7 @@
  * mounted at `/workspace`, and no argument would be needed.
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Effect, Schedule, Schema } from "effect"
+import { Effect, Schema } from "effect"
 import type { Message } from "effect-airlock"
 import { Mailbox } from "effect-airlock/guest"
 import { createHash } from "node:crypto"
@@ -42,20 +42,18 @@ const answer = Effect.fn("answer")(function* (message: Message.InboundRow) {
   })
 })
 
-const turn = Effect.gen(function* () {
+const agent = Effect.gen(function* () {
   const mailbox = yield* Mailbox.Mailbox
-  yield* mailbox.heartbeat
-  const messages = yield* mailbox.poll
-  yield* mailbox.claim(messages.map(({ id }) => id))
-  for (const message of messages) {
-    yield* answer(message).pipe(
-      Effect.zipRight(mailbox.complete([message.id])),
-      Effect.catchTag("ParseError", () => mailbox.fail([message.id]))
+  yield* mailbox.serve((messages) =>
+    Effect.forEach(
+      messages,
+      (message) => Effect.catchTag(answer(message), "ParseError", () => mailbox.fail([message.id])),
+      { discard: true }
     )
-  }
+  )
 })
 
-Effect.repeat(turn, Schedule.spaced("100 millis")).pipe(
-  Effect.provide(Mailbox.Mailbox.layer({ directory: process.argv[2] })),
+agent.pipe(
+  Effect.provide(Mailbox.Mailbox.layer({ directory: process.argv[2], pollInterval: "100 millis" })),
   NodeRuntime.runMain
 )

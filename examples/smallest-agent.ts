@@ -3,22 +3,19 @@
  * `npx tsx examples/smallest-agent.ts SESSION_FOLDER`, or without an argument where the folder is `/workspace`.
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Effect, Schedule } from "effect"
+import { Effect } from "effect"
 import { Mailbox } from "effect-airlock/guest"
 
-const turn = Effect.gen(function* () {
+const agent = Effect.gen(function* () {
   const mailbox = yield* Mailbox.Mailbox
-  for (const message of yield* mailbox.poll) {
-    yield* mailbox.claim([message.id])
-    yield* mailbox.send({
-      content: { text: `Hello, host. You said ${message.content}` },
-      inReplyTo: message.id
-    })
-    yield* mailbox.complete([message.id])
-  }
+  yield* mailbox.serve((messages) =>
+    Effect.forEach(
+      messages,
+      ({ content, id }) =>
+        mailbox.send({ content: { text: `Hello, host. You said ${content}` }, inReplyTo: id }),
+      { discard: true }
+    )
+  )
 })
 
-Effect.repeat(turn, Schedule.spaced("1 second")).pipe(
-  Effect.provide(Mailbox.Mailbox.layer({ directory: process.argv[2] })),
-  NodeRuntime.runMain
-)
+agent.pipe(Effect.provide(Mailbox.Mailbox.layer({ directory: process.argv[2] })), NodeRuntime.runMain)

@@ -60,7 +60,10 @@ const make = Effect.gen(function* () {
   /** Claimed here, and not finished. It changes with the file, and nothing can come in between. */
   const claimed = yield* Ref.make<ReadonlySet<string>>(new Set())
   const forget = (ids: Ids) =>
-    Ref.update(claimed, (all) => new Set(Array.from(all).filter((id) => !ids.includes(id))))
+    Ref.update(claimed, (all) => {
+      const gone = new Set(ids)
+      return new Set(Array.from(all).filter((id) => !gone.has(id)))
+    })
 
   const all = yield* ReadCache.make<ReadonlySet<string>>({
     stamp: files.outboundStamp,

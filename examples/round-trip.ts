@@ -13,6 +13,7 @@ import { Clock, Console, Context, Data, Effect, Layer, Logger, LogLevel, Ref, Sc
 import {
   AirlockHost,
   ChannelAdapter,
+  ContainerRuntime,
   Delivery,
   SessionManager,
   SessionPaths,
@@ -234,7 +235,12 @@ const roundTrip = Effect.gen(function* () {
 
 roundTrip.pipe(
   Effect.scoped,
-  Effect.provide(AirlockHost.layerConfig.pipe(Layer.provide(terminal))),
+  Effect.provide(
+    AirlockHost.layerConfig.pipe(
+      Layer.provide(terminal),
+      Layer.provide(ContainerRuntime.ContainerRuntime.layerNone)
+    )
+  ),
   Effect.provide(Layer.merge(Ledger.layer, NodeContext.layer)),
   Logger.withMinimumLogLevel(LogLevel.Warning),
   NodeRuntime.runMain

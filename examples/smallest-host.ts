@@ -7,6 +7,7 @@ import { Console, Effect, Layer, Schedule } from "effect"
 import {
   AirlockHost,
   ChannelAdapter,
+  ContainerRuntime,
   Delivery,
   SessionManager,
   SessionPaths,
@@ -41,6 +42,10 @@ const program = Effect.gen(function* () {
 })
 
 program.pipe(
-  Effect.provide(AirlockHost.layer({ dataDir: "./data" }).pipe(Layer.provide(terminal))),
+  Effect.provide(
+    AirlockHost.layer({ dataDir: "./data" }).pipe(
+      Layer.provide(Layer.merge(terminal, ContainerRuntime.ContainerRuntime.layerNone))
+    )
+  ),
   NodeRuntime.runMain
 )

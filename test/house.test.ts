@@ -40,7 +40,7 @@ const allowed: Record<string, ReadonlyArray<string>> = {
     "node:fs",
     "node:path"
   ],
-  host: ["protocol", "storage", "host", "effect", "@effect/sql", "node:path", "node:crypto"],
+  host: ["protocol", "storage", "host", "effect", "@effect/sql", "croner", "node:path", "node:crypto"],
   guest: ["protocol", "storage", "guest", "effect", "@effect/sql"]
 }
 

@@ -119,6 +119,8 @@ export interface Settings {
    * Default: after 5 seconds, then doubling, five times.
    */
   readonly messageRetries: Schedule.Schedule<unknown>
+  /** How long each call of the `ContainerRuntime` may take. Default 1 minute. */
+  readonly containerTimeout: Duration.Duration
   /** How long an answer waits for the agent that asked, before it is cancelled. Default 10 minutes. */
   readonly answerExpiry: Duration.Duration
   /** The IANA time zone in which cron expressions are meant. Default `UTC`. */
@@ -148,6 +150,7 @@ export interface Options {
   readonly deliveryRetries?: Schedule.Schedule<unknown> | undefined
   readonly unknownDeliveries?: "resend" | "hold" | undefined
   readonly messageRetries?: Schedule.Schedule<unknown> | undefined
+  readonly containerTimeout?: Duration.DurationInput | undefined
   readonly answerExpiry?: Duration.DurationInput | undefined
   readonly timeZone?: string | undefined
   readonly stuck?: Inputs<StuckPolicy> | undefined
@@ -208,6 +211,7 @@ export const make = (options: Options): Settings => ({
   deliveryRetries: options.deliveryRetries ?? defaultDeliveryRetries,
   unknownDeliveries: options.unknownDeliveries ?? "resend",
   messageRetries: options.messageRetries ?? defaultMessageRetries,
+  containerTimeout: Duration.decode(options.containerTimeout ?? "1 minute"),
   answerExpiry: Duration.decode(options.answerExpiry ?? "10 minutes"),
   timeZone: options.timeZone ?? "UTC",
   stuck: {
@@ -265,6 +269,7 @@ const ownerConfig = Config.all({
  * | `AIRLOCK_PATIENCE` | `patience` | `5 seconds` |
  * | `AIRLOCK_DELIVERY_TIMEOUT` | `deliveryTimeout` | `1 minute` |
  * | `AIRLOCK_UNKNOWN_DELIVERIES` | `unknownDeliveries` | `resend` |
+ * | `AIRLOCK_CONTAINER_TIMEOUT` | `containerTimeout` | `1 minute` |
  * | `AIRLOCK_ANSWER_EXPIRY` | `answerExpiry` | `10 minutes` |
  * | `AIRLOCK_TIME_ZONE` | `timeZone` | `UTC` |
  * | `AIRLOCK_STUCK_CLAIMS`, `…_SILENCE`, `…_TOOL` | `stuck` | see `StuckPolicy` |
@@ -291,6 +296,7 @@ export const config: Config.Config<Settings> = Config.nested(
       "resend",
       "hold"
     )("UNKNOWN_DELIVERIES").pipe(Config.withDefault("resend" as const)),
+    containerTimeout: duration("CONTAINER_TIMEOUT"),
     answerExpiry: duration("ANSWER_EXPIRY"),
     timeZone: optional(timeZoneConfig),
     stuck: Config.all({

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Effect from "effect/Effect"
 import type { ConfigError } from "effect/ConfigError"
 import * as Layer from "effect/Layer"
 import type { SessionDbUnavailable } from "../protocol/AirlockError.js"
@@ -12,6 +13,7 @@ import { AgentRouter } from "./AgentRouter.js"
 import type { Options } from "./AirlockConfig.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { ChannelAdapter } from "./ChannelAdapter.js"
+import type { ContainerRuntime } from "./ContainerRuntime.js"
 import { Delivery } from "./Delivery.js"
 import { Outbox } from "./Outbox.js"
 import { SessionActivity } from "./SessionActivity.js"
@@ -21,6 +23,7 @@ import { SessionManager } from "./SessionManager.js"
 import { SessionPaths } from "./SessionPaths.js"
 import type { RegistryError } from "./SessionRegistry.js"
 import { SessionRegistry } from "./SessionRegistry.js"
+import { Sweep } from "./Sweep.js"
 
 /**
  * The services of a host.
@@ -29,7 +32,7 @@ import { SessionRegistry } from "./SessionRegistry.js"
  * @category models
  */
 export type AirlockHost =
-  AirlockConfig | SessionPaths | SessionRegistry | SessionDb | SessionManager | Delivery
+  AirlockConfig | SessionPaths | SessionRegistry | SessionDb | SessionManager | Delivery | Sweep
 
 /**
  * What building the layers can fail with: the data directory or a folder for private copies cannot be made,
@@ -42,10 +45,10 @@ export type LayerError = SessionDbUnavailable | UnsafePath | RegistryError
 
 /** @internal */
 export const layerWithoutStorage: Layer.Layer<
-  SessionDb | SessionManager | Delivery,
+  SessionDb | SessionManager | Delivery | Sweep,
   LayerError,
-  AirlockConfig | SessionPaths | SessionRegistry | ChannelAdapter | StorageLayer.Storage
-> = Delivery.layer.pipe(
+  AirlockConfig | SessionPaths | SessionRegistry | ChannelAdapter | ContainerRuntime | StorageLayer.Storage
+> = Layer.mergeAll(Delivery.layer, Sweep.layer).pipe(
   Layer.provide(AgentRouter.layer),
   Layer.provideMerge(SessionManager.layer),
   Layer.provide(Layer.merge(Outbox.layer, SessionActivity.layer)),
@@ -63,13 +66,13 @@ export const layerWithoutStorage: Layer.Layer<
 export const layerWithoutRegistry: Layer.Layer<
   Exclude<AirlockHost, AirlockConfig | SessionRegistry>,
   LayerError,
-  AirlockConfig | SessionRegistry | ChannelAdapter
+  AirlockConfig | SessionRegistry | ChannelAdapter | ContainerRuntime
 > = layerWithoutStorage.pipe(Layer.provideMerge(SessionPaths.layer), Layer.provide(StorageLayer.layer))
 
 const layerWithoutConfig: Layer.Layer<
   Exclude<AirlockHost, AirlockConfig>,
   LayerError,
-  AirlockConfig | ChannelAdapter
+  AirlockConfig | ChannelAdapter | ContainerRuntime
 > = layerWithoutStorage.pipe(
   Layer.provideMerge(SessionRegistry.layerSqlite),
   Layer.provideMerge(SessionPaths.layer),
@@ -77,12 +80,15 @@ const layerWithoutConfig: Layer.Layer<
 )
 
 /**
- * A whole host on one data directory. It needs a `ChannelAdapter`.
+ * A whole host on one data directory. It needs the host's two ports: a `ChannelAdapter` and a `ContainerRuntime`. With
+ * `SystemActions` beside them, agents can ask for the host's own actions.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: Options): Layer.Layer<AirlockHost, LayerError, ChannelAdapter> =>
+export const layer = (
+  options: Options
+): Layer.Layer<AirlockHost, LayerError, ChannelAdapter | ContainerRuntime> =>
   Layer.provideMerge(layerWithoutConfig, AirlockConfig.layer(options))
 
 /**
@@ -91,5 +97,20 @@ export const layer = (options: Options): Layer.Layer<AirlockHost, LayerError, Ch
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig: Layer.Layer<AirlockHost, LayerError | ConfigError, ChannelAdapter> =
-  Layer.provideMerge(layerWithoutConfig, AirlockConfig.layerConfig)
+export const layerConfig: Layer.Layer<
+  AirlockHost,
+  LayerError | ConfigError,
+  ChannelAdapter | ContainerRuntime
+> = Layer.provideMerge(layerWithoutConfig, AirlockConfig.layerConfig)
+
+/**
+ * Keeps a host going: delivers what agents send, and starts, watches and stops their containers. Never ends.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run: Effect.Effect<never, never, Delivery | Sweep> = Effect.gen(function* () {
+  const delivery = yield* Delivery
+  const sweep = yield* Sweep
+  return yield* Effect.raceFirst(delivery.run, sweep.run)
+})

@@ -6,9 +6,10 @@
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import type { Session, SessionRef } from "../protocol/Session.js"
 
 /**
@@ -66,4 +67,17 @@ export class ContainerRuntime extends Context.Tag("effect-airlock/ContainerRunti
      */
     readonly exits: Stream.Stream<SessionRef>
   }
->() {}
+>() {
+  /**
+   * Runs nothing. For a process that only writes or delivers, while another one, or somebody else, looks after
+   * the containers: every container seems stopped, and starting one fails.
+   *
+   * @since 0.1.0
+   */
+  static readonly layerNone: Layer.Layer<ContainerRuntime> = Layer.succeed(ContainerRuntime, {
+    status: () => Effect.succeed(stopped),
+    wake: () => Effect.fail("this process starts no containers"),
+    kill: () => Effect.void,
+    exits: Stream.empty
+  })
+}

@@ -3,8 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Cron from "effect/Cron"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -20,6 +18,7 @@ import { InboundMessage } from "../protocol/Message.js"
 import * as PathSegment from "../protocol/PathSegment.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import type { Settings } from "./AirlockConfig.js"
+import * as Recurrence from "./Recurrence.js"
 
 /**
  * An attachment with the name that it will have on disk. `index` is its position in `content.attachments`,
@@ -106,7 +105,10 @@ export const make = (
         : Effect.mapError(Timestamp.normalize(text), () => invalid(field, "not-a-timestamp"))
     const timestamp = (yield* time("timestamp", message.timestamp, null)) ?? Timestamp.format(now)
     const processAfter = yield* time("processAfter", message.processAfter, null)
-    if (typeof message.recurrence === "string" && !isRecurrence(message.recurrence, now)) {
+    if (
+      typeof message.recurrence === "string" &&
+      Option.isNone(Recurrence.next(message.recurrence, settings.timeZone, now))
+    ) {
       return yield* invalid("recurrence", "not-a-cron-expression")
     }
 
@@ -133,14 +135,6 @@ export const make = (
     })
     if (encoder.encode(bare).length > limits.contentBytes) return yield* invalid("content", "too-long")
     return { message, folder, timestamp, processAfter, content, attachments, renamed }
-  })
-
-/** A cron expression that some instant satisfies. */
-const isRecurrence = (expression: string, now: number): boolean =>
-  Either.match(Cron.parse(expression, "UTC"), {
-    onLeft: () => false,
-    onRight: (cron) =>
-      Either.isRight(Either.try(() => Cron.next(cron, DateTime.toDateUtc(DateTime.unsafeMake(now)))))
   })
 
 const nameAttachments = Effect.fnUntraced(function* (

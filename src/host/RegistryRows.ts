@@ -8,6 +8,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { SessionDbCorrupt } from "../protocol/AirlockError.js"
+import { Destination } from "../protocol/Message.js"
 import { ContainerStatus, Session, SessionMode } from "../protocol/Session.js"
 import { fromSql } from "../storage/StorageFailure.js"
 import type { AgentGroup, MessagingGroup } from "./SessionRegistry.js"
@@ -143,3 +144,24 @@ export const agentGroups = rowsOf(AgentGroupRow, ({ agent_provider, ...rest }): 
   ...rest,
   agentProvider: agent_provider
 }))
+
+const Destinations = Schema.parseJson(Schema.Array(Destination))
+
+/**
+ * A list of destinations as it is stored.
+ *
+ * @since 0.1.0
+ * @category rows
+ */
+export const fromDestinations = Schema.encodeSync(Destinations)
+
+/**
+ * The lists of destinations that a query finds.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const destinations = rowsOf(
+  Schema.Struct({ destinations: Destinations }),
+  ({ destinations }) => destinations
+)

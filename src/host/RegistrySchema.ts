@@ -37,6 +37,10 @@ const tables = [
     last_active TEXT,
     created_at TEXT NOT NULL,
     session_mode TEXT
+  )`,
+  `CREATE TABLE IF NOT EXISTS airlock_destinations (
+    agent_group_id TEXT PRIMARY KEY,
+    destinations TEXT NOT NULL
   )`
 ]
 

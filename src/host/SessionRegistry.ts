@@ -12,13 +12,15 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type { SessionDbCorrupt, UnsafePath } from "../protocol/AirlockError.js"
+import type { InvalidMessage, SessionDbCorrupt, UnsafePath } from "../protocol/AirlockError.js"
 import { SessionDbUnavailable, SessionNotFound } from "../protocol/AirlockError.js"
+import type { Destination } from "../protocol/Message.js"
 import type { ContainerStatus, Session, SessionMode } from "../protocol/Session.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import { SqliteDriver } from "../storage/SqliteDriver.js"
 import { fromSystemCall } from "../storage/StorageFailure.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
+import * as Addresses from "./Addresses.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import * as RegistryRows from "./RegistryRows.js"
 import * as RegistrySchema from "./RegistrySchema.js"
@@ -102,6 +104,15 @@ export class SessionRegistry extends Context.Tag("effect-airlock/SessionRegistry
       readonly agentProvider?: string | null
     }) => Answer<void>
     readonly getAgentGroup: (id: string) => Answer<Option.Option<AgentGroup>>
+    /**
+     * Says to whom the agents of a group may write, by name. `Sweep` writes the list into each session of the group
+     * when it starts the agent. A group for which nothing was said keeps what its sessions have.
+     */
+    readonly putDestinations: (
+      agentGroupId: string,
+      destinations: ReadonlyArray<Destination>
+    ) => Answer<void, InvalidMessage>
+    readonly getDestinations: (agentGroupId: string) => Answer<Option.Option<ReadonlyArray<Destination>>>
     /** Adds a messaging group, or changes the one of that id. `instance` defaults to the channel type. */
     readonly putMessagingGroup: (group: {
       readonly id: string
@@ -262,6 +273,26 @@ const make = Effect.gen(function* () {
     getAgentGroup: (id) =>
       Effect.map(
         RegistryRows.agentGroups("getAgentGroup", sql`SELECT * FROM agent_groups WHERE id = ${id}`),
+        first
+      ),
+    putDestinations: (agentGroupId, destinations) =>
+      Effect.flatMap(
+        Addresses.checkDestinations(destinations, "SessionRegistry.putDestinations"),
+        (checked) =>
+          run(
+            "putDestinations",
+            sql`INSERT INTO airlock_destinations ${sql.insert({
+              agent_group_id: agentGroupId,
+              destinations: RegistryRows.fromDestinations(checked)
+            })} ON CONFLICT (agent_group_id) DO UPDATE SET destinations = excluded.destinations`
+          )
+      ),
+    getDestinations: (agentGroupId) =>
+      Effect.map(
+        RegistryRows.destinations(
+          "getDestinations",
+          sql`SELECT destinations FROM airlock_destinations WHERE agent_group_id = ${agentGroupId}`
+        ),
         first
       ),
     putMessagingGroup: (group) =>

@@ -53,7 +53,8 @@ export type Attachment = typeof Attachment.Type
  *   carry base64 in `data` go to files, and the content then names the files
  * - `timestamp`: when it was said, in any form that `Timestamp.parse` reads; the Clock's time without it
  * - `processAfter`: not due before this time, in the same forms
- * - `recurrence`: a cron expression, stored for whoever writes the next occurrence
+ * - `recurrence`: a cron expression, in the host's `timeZone`. When the agent is done with the message, `Sweep` writes
+ *   the next one of its series. One that is no expression, or never comes, fails with `InvalidMessage`
  * - `trigger`: 1 (the default) wakes the agent; 0 is context that it reads when something else wakes it
  * - `onWake`: true for a message that only the first poll after the agent starts shall see
  * - `channelType`, `platformId`, `threadId`: where it came from

@@ -5,6 +5,7 @@
 import {
   AirlockHost,
   ChannelAdapter,
+  ContainerRuntime,
   Delivery,
   SessionManager,
   SessionPaths,
@@ -79,7 +80,11 @@ const program = Effect.gen(function* () {
     InvalidMessage: (error) => Effect.dieMessage(error.message),
     SessionDbUnavailable: (error) => Effect.dieMessage(`${error.reason} ${error.isRetryable}`)
   }),
-  Effect.provide(AirlockHost.layer({ dataDir: "./data" }).pipe(Layer.provide(channel)))
+  Effect.provide(
+    AirlockHost.layer({ dataDir: "./data" }).pipe(
+      Layer.provide(Layer.merge(channel, ContainerRuntime.ContainerRuntime.layerNone))
+    )
+  )
 )
 
 const drained = await Effect.runPromise(program)

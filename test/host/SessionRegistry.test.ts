@@ -5,6 +5,7 @@ import {
   AirlockConfig,
   AirlockHost,
   ChannelAdapter,
+  ContainerRuntime,
   Session,
   SessionDb,
   SessionManager,
@@ -139,7 +140,8 @@ describe("SessionRegistry", () => {
         Layer.provideMerge(SessionRegistry.SessionRegistry.layer),
         Layer.provideMerge(AirlockConfig.AirlockConfig.layer({ dataDir })),
         Layer.provideMerge(SqliteClient.layer({ filename: `${dataDir}/elsewhere.db` })),
-        Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered())))
+        Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered()))),
+        Layer.provide(ContainerRuntime.ContainerRuntime.layerNone)
       )
       yield* Effect.gen(function* () {
         const manager = yield* SessionManager.SessionManager

@@ -351,7 +351,7 @@ describe("SessionManager.writeMessage", () => {
     ],
     [
       "a recurrence that is not one",
-      { recurrence: "@daily" },
+      { recurrence: "every morning" },
       { _tag: "InvalidMessage", field: "recurrence", reason: "not-a-cron-expression" }
     ],
     [

@@ -3,7 +3,14 @@
  */
 import { NodeContext } from "@effect/platform-node"
 import { Context, Effect, Layer } from "effect"
-import { AirlockConfig, AirlockHost, ChannelAdapter, SessionPaths, SessionRegistry } from "effect-airlock"
+import {
+  AirlockConfig,
+  AirlockHost,
+  ChannelAdapter,
+  ContainerRuntime,
+  SessionPaths,
+  SessionRegistry
+} from "effect-airlock"
 import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
 import * as StorageLayer from "../../src/storage/StorageLayer.js"
 import { SystemCallError, SystemCalls } from "../../src/storage/SystemCalls.js"
@@ -72,6 +79,7 @@ export const layerAt = (dataDir: string) =>
     Layer.provideMerge(SessionPaths.SessionPaths.layer),
     Layer.provideMerge(AirlockConfig.AirlockConfig.layer({ dataDir })),
     Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered()))),
+    Layer.provide(ContainerRuntime.ContainerRuntime.layerNone),
     Layer.provide(StorageLayer.layerWithoutCalls),
     Layer.provideMerge(Layer.merge(faulty, SqliteDriver.layer)),
     Layer.provideMerge(NodeContext.layer)

@@ -3,11 +3,12 @@
  */
 import type { FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
-import { Context, Effect, Layer, Ref } from "effect"
-import type { AirlockConfig } from "effect-airlock"
+import { Clock, Context, Effect, Layer, Option, PubSub, Ref, Stream } from "effect"
+import type { AirlockConfig, Session } from "effect-airlock"
 import {
   AirlockHost,
   ChannelAdapter,
+  ContainerRuntime,
   Mailbox,
   SessionManager,
   SessionPaths,
@@ -52,8 +53,62 @@ const recording = Layer.unwrapEffect(
   )
 )
 
+/** Containers that are nothing but a note: which run, and what was asked of them. */
+export class Containers extends Context.Tag("test/Containers")<
+  Containers,
+  {
+    /** By session id, since when (milliseconds since 1970). */
+    readonly running: Map<string, number>
+    /** What was asked, such as `wake sess-1`, in order. */
+    readonly asked: Array<string>
+    /** What happens when one is started, after it has been noted. */
+    onWake: (session: Session.Session) => Effect.Effect<void, unknown>
+    /** Ends a container, as if by itself. */
+    readonly end: (session: Session.SessionRef) => Effect.Effect<void>
+  }
+>() {}
+
+const containers = Layer.effectContext(
+  Effect.gen(function* () {
+    const exits = yield* PubSub.unbounded<Session.SessionRef>()
+    const running = new Map<string, number>()
+    const asked: Array<string> = []
+    const end = (session: Session.SessionRef) =>
+      Effect.suspend(() =>
+        running.delete(session.sessionId) ? Effect.asVoid(PubSub.publish(exits, session)) : Effect.void
+      )
+    const control = Containers.of({ running, asked, onWake: () => Effect.void, end })
+    const runtime = ContainerRuntime.ContainerRuntime.of({
+      status: ({ sessionId }) =>
+        Effect.sync(() => {
+          const since = running.get(sessionId)
+          return since === undefined ? ContainerRuntime.stopped : ContainerRuntime.running(Option.some(since))
+        }),
+      wake: (session) =>
+        Effect.gen(function* () {
+          asked.push(`wake ${session.sessionId}`)
+          running.set(session.sessionId, yield* Clock.currentTimeMillis)
+          yield* control.onWake(session)
+        }),
+      kill: (session) =>
+        Effect.suspend(() => {
+          asked.push(`kill ${session.sessionId}`)
+          return end(session)
+        }),
+      exits: Stream.fromPubSub(exits)
+    })
+    return Context.make(ContainerRuntime.ContainerRuntime, runtime).pipe(Context.add(Containers, control))
+  })
+)
+
 /** Everything that a test of the host may ask for. */
-export type Services = AirlockHost.AirlockHost | Channel | NodeContext.NodeContext | FileSystem.FileSystem
+export type Services =
+  | AirlockHost.AirlockHost
+  | Channel
+  | Containers
+  | ContainerRuntime.ContainerRuntime
+  | NodeContext.NodeContext
+  | FileSystem.FileSystem
 
 /** A host on `dataDir`. */
 export const layerAt = (
@@ -62,6 +117,7 @@ export const layerAt = (
 ): Layer.Layer<Services, AirlockHost.LayerError> =>
   AirlockHost.layer({ dataDir, ...options }).pipe(
     Layer.provideMerge(recording.pipe(Layer.provideMerge(channel))),
+    Layer.provideMerge(containers),
     Layer.provideMerge(NodeContext.layer)
   )
 
@@ -96,6 +152,19 @@ export const newSession = (name = "chat") =>
     yield* manager.writeRouting(session)
     return session
   })
+
+/** Waits in real time until something can be seen, for at most ten seconds. Time does not pass by the TestClock. */
+export const until = (isThere: () => boolean | Effect.Effect<boolean>) =>
+  Effect.suspend(() => {
+    const answer = isThere()
+    return typeof answer === "boolean" ? Effect.succeed(answer) : answer
+  }).pipe(
+    Effect.tap((there) =>
+      there ? Effect.void : Effect.promise(() => new Promise((done) => setTimeout(done, 2)))
+    ),
+    Effect.repeat({ until: (there) => there, times: 5000 }),
+    Effect.filterOrDieMessage((there) => there, "it did not come")
+  )
 
 /** The folder of a session. */
 export const folderOf = (ref: { readonly agentGroupId: string; readonly sessionId: string }) =>

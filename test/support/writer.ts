@@ -5,7 +5,7 @@
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Effect, Layer, Logger, LogLevel } from "effect"
-import { AirlockHost, ChannelAdapter, SessionManager } from "effect-airlock"
+import { AirlockHost, ChannelAdapter, ContainerRuntime, SessionManager } from "effect-airlock"
 import * as Fs from "node:fs"
 
 const [dataDir = "", run = ""] = process.argv.slice(2)
@@ -31,7 +31,8 @@ Effect.gen(function* () {
 }).pipe(
   Effect.provide(
     AirlockHost.layer({ dataDir }).pipe(
-      Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered())))
+      Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered()))),
+      Layer.provide(ContainerRuntime.ContainerRuntime.layerNone)
     )
   ),
   Logger.withMinimumLogLevel(LogLevel.None),

@@ -1,0 +1,338 @@
+/**
+ * Keeping sessions going: agents are started when something is due, stopped when they are stuck, and what they say of
+ * their messages becomes the messages' status. Recurring messages get their next occurrence, messages of an
+ * agent that ended are offered again, and answers that nobody took expire.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import { SessionNotFound } from "../protocol/AirlockError.js"
+import type { StorageError } from "../protocol/AirlockError.js"
+import type { Session, SessionRef } from "../protocol/Session.js"
+import * as SessionLayout from "../protocol/SessionLayout.js"
+import * as Turn from "../storage/Turn.js"
+import { SystemCalls } from "../storage/SystemCalls.js"
+import { AirlockConfig } from "./AirlockConfig.js"
+import type { ContainerState } from "./ContainerRuntime.js"
+import { ContainerRuntime, stopped } from "./ContainerRuntime.js"
+import * as Liveness from "./Liveness.js"
+import * as MessageLifecycle from "./MessageLifecycle.js"
+import * as RetryDelay from "./RetryDelay.js"
+import { SessionActivity } from "./SessionActivity.js"
+import { SessionDb } from "./SessionDb.js"
+import { SessionFolder } from "./SessionFolder.js"
+import type { Limit } from "./SessionLoop.js"
+import * as SessionLoop from "./SessionLoop.js"
+import { SessionManager } from "./SessionManager.js"
+import { SessionRegistry } from "./SessionRegistry.js"
+import type { Reading } from "./SweepReading.js"
+import * as SweepReading from "./SweepReading.js"
+
+/**
+ * What a sweep of one session did.
+ *
+ * - `hasEnded`: the container, which ran, is found to have stopped
+ * - `woken`: it was started, because something is due
+ * - `killed`: it was stopped, because it was stuck; see `StuckPolicy`
+ * - `retried`, `failed`: the ids of messages whose agent ended without a verdict, which are offered again after a while,
+ *   or were tried often enough
+ * - `expired`: the ids of answers that nobody took
+ * - `recurred`: the ids of the next occurrences that were written
+ * - `nextAt`: when there is something to do that is not due now, in milliseconds since 1970; infinite if nothing is
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Swept {
+  readonly hasEnded: boolean
+  readonly woken: boolean
+  readonly killed: Option.Option<"claims" | "silence">
+  readonly retried: ReadonlyArray<string>
+  readonly failed: ReadonlyArray<string>
+  readonly expired: ReadonlyArray<string>
+  readonly recurred: ReadonlyArray<string>
+  readonly nextAt: number
+}
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type SweepError = SessionNotFound | StorageError
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class Sweep extends Context.Tag("effect-airlock/Sweep")<
+  Sweep,
+  {
+    /**
+     * Looks after one session. A failure of the `ContainerRuntime` is logged, and tried again later. A session in
+     * which nothing changed since the last sweep, and nothing has become due, is not read.
+     */
+    readonly sweep: (ref: SessionRef) => Effect.Effect<Swept, SweepError>
+    /**
+     * Sweeps all active sessions now and in intervals, those with a running container more often; a session as
+     * soon as a message was written to it, its container has ended, or a message's time has come. Goes on for
+     * ever. One session's trouble is logged, and stays its own. Only one process may do this on a data directory.
+     */
+    readonly run: Effect.Effect<never>
+  }
+>() {
+  /**
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<
+    Sweep,
+    never,
+    | AirlockConfig
+    | SessionDb
+    | SessionFolder
+    | SessionRegistry
+    | SessionManager
+    | SessionActivity
+    | SystemCalls
+    | ContainerRuntime
+  > = Layer.effect(
+    Sweep,
+    Effect.suspend(() => make)
+  )
+}
+
+const operation = "Sweep.sweep"
+
+/** How soon a container is started again that ended without a sign of life. */
+const wakeRetries: Schedule.Schedule<unknown> = Schedule.exponential("5 seconds").pipe(
+  Schedule.union(Schedule.spaced("10 minutes"))
+)
+
+/** What is remembered of a session between sweeps. All of it can be found out anew. */
+interface Memory {
+  readonly turns: Turn.Queue
+  reading: Reading | undefined
+  liveness: Liveness.Liveness | undefined
+  /** How often in a row the container was started and gave no sign of life; not to be started again before. */
+  wakes: number
+  wakeAt: number
+}
+
+const make = Effect.gen(function* () {
+  const { containerTimeout, intervals, messageRetries, stuck } = yield* AirlockConfig
+  const db = yield* SessionDb
+  const folders = yield* SessionFolder
+  const registry = yield* SessionRegistry
+  const manager = yield* SessionManager
+  const activity = yield* SessionActivity
+  const runtime = yield* ContainerRuntime
+  const calls = yield* SystemCalls
+  const read = yield* SweepReading.make(operation)
+  const memories = new Map<string, Memory>()
+
+  const memoryOf = ({ agentGroupId, sessionId }: SessionRef): Memory => {
+    const key = `${agentGroupId}/${sessionId}`
+    const memory = memories.get(key) ?? {
+      turns: Turn.makeQueue(),
+      reading: undefined,
+      liveness: undefined,
+      wakes: 0,
+      wakeAt: 0
+    }
+    memories.set(key, memory)
+    return memory
+  }
+
+  const sessionOf = (ref: SessionRef) =>
+    Effect.flatMap(registry.getSession(ref.sessionId), (found) =>
+      Option.match(
+        Option.filter(found, ({ agentGroupId }) => agentGroupId === ref.agentGroupId),
+        {
+          onNone: () => Effect.fail(new SessionNotFound({ operation, ...pick(ref) })),
+          onSome: Effect.succeed
+        }
+      )
+    )
+
+  /** What the runtime answers in time, or none: it failed, and that is logged. */
+  const ask = <A>(what: string, call: Effect.Effect<A, unknown>): Effect.Effect<Option.Option<A>> =>
+    call.pipe(
+      Effect.timeout(containerTimeout),
+      Effect.asSome,
+      Effect.catchAllCause((cause) =>
+        Effect.as(Effect.logWarning(`The container runtime failed to ${what}`, cause), Option.none())
+      )
+    )
+
+  /** A session that the registry calls stopped is: it says so before a container is started. */
+  const stateOf = (session: Session): Effect.Effect<Option.Option<ContainerState>> =>
+    session.containerStatus === "stopped"
+      ? Effect.succeed(Option.some(stopped))
+      : ask("tell its status", runtime.status(session))
+
+  /** What can be seen of the agent without opening a database. What cannot be seen is not there. */
+  const look = (ref: SessionRef): Effect.Effect<Liveness.Sight> =>
+    Effect.all({
+      heartbeat: Effect.flatMap(folders.open(ref, operation), (folder) =>
+        Effect.map(calls.lstat(folder.at(SessionLayout.heartbeat)), (stats) =>
+          stats.isFile() ? stats.mtimeNs : undefined
+        )
+      ).pipe(Effect.scoped, orUndefined),
+      outbound: orUndefined(db.outboundStamp(ref, operation))
+    })
+
+  const noteEnd = Effect.fnUntraced(function* (session: Session, memory: Memory) {
+    if (memory.liveness?.hasShown === true) {
+      memory.wakes = 0
+      memory.wakeAt = 0
+    }
+    memory.liveness = undefined
+    memory.reading = undefined
+    yield* manager.markContainerStopped(session)
+    yield* activity.tell("ended", session)
+  })
+
+  const giveUp = (ref: SessionRef, { claims }: Reading, now: number) =>
+    claims.length === 0
+      ? Effect.succeed({ retried: [], failed: [] })
+      : db.transaction(ref, (own) => MessageLifecycle.giveUpClaims(own, claims, { now, messageRetries }), {
+          operation
+        })
+
+  const wake = Effect.fnUntraced(function* (session: Session, memory: Memory) {
+    yield* manager.writeRouting(session)
+    const destinations = yield* registry.getDestinations(session.agentGroupId)
+    if (Option.isSome(destinations)) yield* manager.writeDestinations(session, destinations.value)
+    const sight = yield* look(session)
+    const now = yield* Clock.currentTimeMillis
+    memory.liveness = Liveness.started(sight, now)
+    memory.wakes += 1
+    const delay = Option.getOrElse(yield* RetryDelay.after(wakeRetries, memory.wakes), () => Duration.zero)
+    memory.wakeAt = now + Duration.toMillis(delay)
+    yield* manager.markContainerRunning(session)
+    const isAwake = Option.isSome(yield* ask("start a container", runtime.wake(session)))
+    if (!isAwake) yield* noteEnd(session, memory)
+    return isAwake
+  })
+
+  const readingOf = Effect.fnUntraced(function* (ref: SessionRef, memory: Memory, now: number) {
+    const stamps = `${yield* db.outboundStamp(ref, operation)} ${yield* db.inboundStamp(ref, operation)}`
+    if (memory.reading?.stamps === stamps && now < memory.reading.until) {
+      return { ...memory.reading, expired: [], recurred: [] }
+    }
+    const reading = yield* read(ref, stamps, now)
+    memory.reading = reading
+    return reading
+  })
+
+  const ofStopped = Effect.fnUntraced(function* (
+    session: Session,
+    memory: Memory,
+    reading: Reading,
+    now: number
+  ) {
+    const isEarly = now < memory.wakeAt
+    // A message whose agent ended counts as due first, and is put off then.
+    const woken = reading.isDue && !isEarly && (yield* wake(session, memory))
+    const given = yield* giveUp(session, reading, now)
+    const { failed, retried } = given
+    const hasChanged = retried.length > 0 || failed.length > 0
+    const nextAt = hasChanged ? now : reading.isDue && !woken ? memory.wakeAt : reading.until
+    return { woken, retried, failed, nextAt }
+  })
+
+  const ofRunning = Effect.fnUntraced(function* (
+    session: Session,
+    memory: Memory,
+    reading: Reading,
+    startedAt: Option.Option<number>,
+    now: number
+  ) {
+    const sight = yield* look(session)
+    const before = memory.liveness ?? Liveness.started(sight, now)
+    memory.liveness = Liveness.sawReport(
+      Liveness.saw(
+        Liveness.startedAgain(
+          before,
+          Option.getOrElse(startedAt, () => 0)
+        ),
+        sight,
+        now
+      ),
+      { claims: reading.claims.map(({ at, id }) => `${id} ${at}`), toolTimeout: reading.toolTimeout },
+      now
+    )
+    const reason = Liveness.whyStuck(memory.liveness, stuck, now)
+    if (reason === undefined || Option.isNone(yield* ask("stop a container", runtime.kill(session)))) {
+      return { killed: Option.none(), retried: [], failed: [], nextAt: reading.until }
+    }
+    yield* Effect.logWarning("A stuck container was stopped").pipe(Effect.annotateLogs({ reason }))
+    yield* noteEnd(session, memory)
+    const { failed, retried } = yield* giveUp(session, reading, now)
+    return { killed: Option.some(reason), retried, failed, nextAt: now }
+  })
+
+  const sweepOne = (ref: SessionRef, limited: Limit): Effect.Effect<Swept, SweepError> =>
+    Effect.gen(function* () {
+      const memory = memoryOf(ref)
+      yield* Turn.take(memory.turns)
+      const session = yield* sessionOf(ref)
+      const state = yield* stateOf(session)
+      const now = yield* Clock.currentTimeMillis
+      const hasEnded =
+        session.containerStatus !== "stopped" && Option.exists(state, ({ _tag }) => _tag === "Stopped")
+      if (hasEnded) {
+        if (memory.liveness !== undefined) {
+          memory.liveness = Liveness.saw(memory.liveness, yield* look(session), now)
+        }
+        yield* noteEnd(session, memory)
+      }
+      const reading = yield* limited(readingOf(ref, memory, now))
+      const { expired, recurred, until: nextAt } = reading
+      const idle = { woken: false, killed: Option.none(), retried: [], failed: [], nextAt }
+      const done = yield* Option.match(state, {
+        onNone: () => Effect.succeed(idle),
+        onSome: (known) =>
+          known._tag === "Stopped"
+            ? ofStopped(session, memory, reading, now)
+            : ofRunning(session, memory, reading, known.startedAt, now)
+      })
+      return { ...idle, ...done, hasEnded, expired, recurred }
+    }).pipe(
+      Effect.scoped,
+      // The registry names what it wrote, and every destination in it was checked then.
+      Effect.catchTag("InvalidMessage", Effect.die)
+    )
+
+  const word = Stream.merge(
+    Stream.filterMap(activity.stream, ({ ref, what }) =>
+      what === "inbound" ? Option.some(ref) : Option.none()
+    ),
+    runtime.exits
+  )
+
+  return Sweep.of({
+    sweep: Effect.fn(operation)((ref: SessionRef) => sweepOne(ref, (effect) => effect)),
+    run: yield* SessionLoop.make(
+      {
+        name: "Sweep.run",
+        running: intervals.sweepRunning,
+        all: intervals.sweepAll,
+        word,
+        work: (ref, limited) => Effect.map(sweepOne(ref, limited), ({ nextAt }) => nextAt)
+      },
+      registry
+    )
+  })
+})
+
+const pick = ({ agentGroupId, sessionId }: SessionRef): SessionRef => ({ agentGroupId, sessionId })
+
+const orUndefined = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A | undefined, never, R> =>
+  Effect.orElseSucceed(effect, () => undefined)

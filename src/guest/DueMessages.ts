@@ -41,19 +41,27 @@ export const make = (
       const { pending } = yield* inbound.current(operation)
       const now = yield* Clock.currentTimeMillis
       const isFirst = !(yield* Ref.get(hasPolled))
-      const due = pending
-        .filter(
-          (row) =>
-            !taken.has(row.id) &&
-            row.kind !== "system" &&
-            (row.onWake === 0 || isFirst) &&
-            Timestamp.hasCome(row.processAfter, now)
-        )
-        .slice(0, window)
-        .reverse()
+      const due = pending.filter(
+        (row) =>
+          !taken.has(row.id) &&
+          row.kind !== "system" &&
+          (row.onWake === 0 || isFirst) &&
+          Timestamp.hasCome(row.processAfter, now)
+      )
       yield* Ref.set(hasPolled, true)
-      return due.some((row) => row.trigger !== 0) ? due : []
+      return cut(due, window)
     })
 
     return Turn.during(turns)(poll)
   })
+
+/**
+ * The newest of what is due, as many as the window holds, the oldest first; nothing if all of it is context. However
+ * much context came after the newest message, that message has a place.
+ */
+const cut = (newestFirst: ReadonlyArray<InboundRow>, window: number): ReadonlyArray<InboundRow> => {
+  const message = newestFirst.find(({ trigger }) => trigger !== 0)
+  if (message === undefined) return []
+  const recent = newestFirst.slice(0, window)
+  return (recent.includes(message) ? recent : [...recent.slice(0, -1), message]).reverse()
+}

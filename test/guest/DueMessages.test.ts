@@ -60,6 +60,19 @@ describe("Mailbox.poll", () => {
     }).pipe(TestHost.withHost())
   )
 
+  it.effect("keeps a place for a message, however much context came after it", () =>
+    Effect.gen(function* () {
+      const { due, mailbox, write } = yield* program({ window: 3 })
+      for (const id of ["first", "message"]) yield* write(id)
+      for (const id of ["c1", "c2", "c3", "c4"]) yield* write(id, { trigger: 0 })
+      expect(yield* due).toEqual(["message", "c3", "c4"])
+      yield* mailbox.complete(["message", "c3", "c4"])
+      expect(yield* due).toEqual(["first", "c1", "c2"])
+      yield* mailbox.complete(["first"])
+      expect(yield* due).toEqual([])
+    }).pipe(TestHost.withHost())
+  )
+
   it.effect("gives system rows no place among ten (U4)", () =>
     Effect.gen(function* () {
       const { due, manager, session, write } = yield* program()

@@ -224,13 +224,15 @@ describe("Mailbox.send", () => {
           for (const id of stored)
             expect(Fs.readFileSync(`${folder}/outbox/${String(id)}/one`, "utf8")).toBe("1")
         })
+        // From now on it remembers what is in inbound.db, so that each time it does the same.
+        yield* mailbox.send({ content: { text: "x" }, files })
         const operations = yield* interruptedAtEveryOperation(
           mailbox.send({ content: { text: "x" }, files }),
           whole,
           { stride: 3 }
         )
         expect(operations).toBeGreaterThan(100)
-        expect(outbound("SELECT id FROM messages_out").length).toBeGreaterThan(0)
+        expect(outbound("SELECT id FROM messages_out").length).toBeGreaterThan(10)
       }).pipe(TestHost.withHost()),
     120_000
   )

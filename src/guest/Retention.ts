@@ -42,8 +42,7 @@ const removeMessages = (sql: SqlClient, ids: ReadonlyArray<string>) =>
   sql`DELETE FROM messages_out WHERE id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`
 
 const removeAcknowledgements = (sql: SqlClient, ids: ReadonlyArray<string>) =>
-  sql`DELETE FROM processing_ack
-    WHERE status <> 'processing' AND message_id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`
+  sql`DELETE FROM processing_ack WHERE message_id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`
 
 const idsOf = (rows: ReadonlyArray<HasId>): ReadonlyArray<string> => rows.map(({ id }) => id)
 

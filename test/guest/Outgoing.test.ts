@@ -106,7 +106,7 @@ describe("Mailbox.send", () => {
             resume(
               error === null
                 ? Effect.succeed(stdout.trim().split("\n").map(Number))
-                : Effect.dieMessage(`the sender ended: ${stderr}`)
+                : Effect.dieMessage(`the sender ended: ${stdout}${stderr}`)
             )
           )
         })

@@ -106,19 +106,15 @@ const terminal = Layer.unwrapEffect(
   )
 )
 
-const startAgent = Effect.fn("startAgent")(function* (session: Session.Session) {
-  const paths = yield* SessionPaths.SessionPaths
-  const manager = yield* SessionManager.SessionManager
-  const folder = yield* paths.session(session)
-  yield* Command.make(
-    process.execPath,
-    "--import",
-    "tsx",
-    fileURLToPath(new URL("counting-agent.ts", import.meta.url)),
-    folder
-  ).pipe(Command.stdout("inherit"), Command.stderr("inherit"), Command.start)
-  yield* manager.markContainerRunning(session)
-  yield* Effect.addFinalizer(() => Effect.ignore(manager.markContainerStopped(session)))
+const agents = ContainerRuntime.ContainerRuntime.layerProcess({
+  command: (_session, folder) =>
+    Command.make(
+      process.execPath,
+      "--import",
+      "tsx",
+      fileURLToPath(new URL("counting-agent.ts", import.meta.url)),
+      folder
+    ).pipe(Command.stdout("inherit"), Command.stderr("inherit"))
 })
 
 const roundTrip = Effect.gen(function* () {
@@ -143,7 +139,6 @@ const roundTrip = Effect.gen(function* () {
   const { session: again } = yield* open("shared", "team", "evening")
   const { session: thread } = yield* open("per-thread", "support", "ticket-1")
   const { session: everywhere } = yield* open("agent-shared", "office", null)
-  const sessions = [shared, thread, everywhere]
   if (again.sessionId !== shared.sessionId) {
     return yield* new RoundTripFailed({ message: "two threads of a shared session got two sessions" })
   }
@@ -169,7 +164,7 @@ const roundTrip = Effect.gen(function* () {
     }
   })
 
-  yield* Effect.forEach(sessions, startAgent, { discard: true })
+  yield* Effect.forkScoped(AirlockHost.run)
   yield* send(shared, "files", "count these files", {
     attachments: [
       { name: "README.md", source: { file: "README.md" } },
@@ -199,14 +194,15 @@ const roundTrip = Effect.gen(function* () {
   })
 
   const expected = [...(yield* Ref.get(ledger.sent)).keys(), refusal]
-  const round = Effect.gen(function* () {
-    for (const session of sessions) yield* delivery.drain(session)
+  // Printed, and marked as delivered: what is being sent is among what was attempted.
+  const isComplete = Effect.gen(function* () {
     const replies = yield* Ref.get(ledger.replies)
-    return expected.every((id) => replies.has(id))
+    const open = yield* Effect.forEach([shared, thread, everywhere], delivery.attempted)
+    return expected.every((id) => replies.has(id)) && open.flat().length === 0
   })
-  yield* Effect.repeat(round, {
+  yield* Effect.repeat(isComplete, {
     until: (done) => done,
-    schedule: Schedule.spaced("100 millis")
+    schedule: Schedule.spaced("50 millis")
   }).pipe(Effect.timeoutOption("25 seconds"))
 
   const replies = yield* Ref.get(ledger.replies)
@@ -235,12 +231,7 @@ const roundTrip = Effect.gen(function* () {
 
 roundTrip.pipe(
   Effect.scoped,
-  Effect.provide(
-    AirlockHost.layerConfig.pipe(
-      Layer.provide(terminal),
-      Layer.provide(ContainerRuntime.ContainerRuntime.layerNone)
-    )
-  ),
+  Effect.provide(AirlockHost.layerConfig(Layer.merge(terminal, agents))),
   Effect.provide(Layer.merge(Ledger.layer, NodeContext.layer)),
   Logger.withMinimumLogLevel(LogLevel.Warning),
   NodeRuntime.runMain

@@ -1,16 +1,15 @@
 /**
- * The smallest host: one session, one message, and whatever its agent answers. Run it with
- * `npx tsx examples/smallest-host.ts`, and the agent beside it on the folder that it prints.
+ * The smallest host: one session, one message, and an agent that is started when it comes. Run it with
+ * `npx tsx examples/smallest-host.ts`; Ctrl-C stops it.
  */
-import { NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Layer, Schedule } from "effect"
+import { Command } from "@effect/platform"
+import { NodeContext, NodeRuntime } from "@effect/platform-node"
+import { Console, Effect, Layer } from "effect"
 import {
   AirlockHost,
   ChannelAdapter,
   ContainerRuntime,
-  Delivery,
   SessionManager,
-  SessionPaths,
   SessionRegistry
 } from "effect-airlock"
 
@@ -19,11 +18,14 @@ const terminal = ChannelAdapter.ChannelAdapter.layer((envelope) =>
   Effect.as(Console.log(`agent: ${envelope.content}`), ChannelAdapter.delivered())
 )
 
+/** Where agents come from. `ContainerRuntime.layerDocker` starts them in containers. */
+const agents = ContainerRuntime.ContainerRuntime.layerProcess({
+  command: (_session, folder) => Command.make("npx", "tsx", "examples/smallest-agent.ts", folder)
+})
+
 const program = Effect.gen(function* () {
   const registry = yield* SessionRegistry.SessionRegistry
   const sessions = yield* SessionManager.SessionManager
-  const delivery = yield* Delivery.Delivery
-  const paths = yield* SessionPaths.SessionPaths
 
   yield* registry.putMessagingGroup({ id: "chat-1", channelType: "terminal", platformId: "tty" })
   const { session } = yield* sessions.resolve({
@@ -37,15 +39,11 @@ const program = Effect.gen(function* () {
     kind: "chat",
     content: JSON.stringify({ text: "Hello, agent" })
   })
-  yield* Console.log(`mount ${yield* paths.session(session)} at /workspace; Ctrl-C to stop`)
-  yield* Effect.repeat(delivery.drain(session), Schedule.spaced("1 second"))
+  return yield* AirlockHost.run
 })
 
 program.pipe(
-  Effect.provide(
-    AirlockHost.layer({ dataDir: "./data" }).pipe(
-      Layer.provide(Layer.merge(terminal, ContainerRuntime.ContainerRuntime.layerNone))
-    )
-  ),
+  Effect.provide(AirlockHost.layer({ dataDir: "./data" }, Layer.merge(terminal, agents))),
+  Effect.provide(NodeContext.layer),
   NodeRuntime.runMain
 )

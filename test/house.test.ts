@@ -40,7 +40,17 @@ const allowed: Record<string, ReadonlyArray<string>> = {
     "node:fs",
     "node:path"
   ],
-  host: ["protocol", "storage", "host", "effect", "@effect/sql", "croner", "node:path", "node:crypto"],
+  host: [
+    "protocol",
+    "storage",
+    "host",
+    "effect",
+    "@effect/platform",
+    "@effect/sql",
+    "croner",
+    "node:path",
+    "node:crypto"
+  ],
   guest: ["protocol", "storage", "guest", "effect", "@effect/sql"]
 }
 

@@ -4,41 +4,24 @@
  *
  * @since 0.1.0
  */
+import type * as CommandExecutor from "@effect/platform/CommandExecutor"
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Session, SessionRef } from "../protocol/Session.js"
+import { stopped } from "./ContainerState.js"
+import type { ContainerState } from "./ContainerState.js"
+import type { AirlockConfig } from "./AirlockConfig.js"
+import type { ProcessOptions } from "./ProcessRuntime.js"
+import * as ProcessRuntime from "./ProcessRuntime.js"
+import type { SessionPaths } from "./SessionPaths.js"
 
-/**
- * What a session's container does.
- *
- * - `Stopped`: there is none, or it has ended
- * - `Running`: it runs, since `startedAt` (milliseconds since 1970) if the runtime knows
- *
- * @since 0.1.0
- * @category models
- */
-export type ContainerState = Data.TaggedEnum<{
-  Stopped: object
-  Running: { readonly startedAt: Option.Option<number> }
-}>
+export type { ProcessOptions } from "./ProcessRuntime.js"
 
-const states = Data.taggedEnum<ContainerState>()
-
-/**
- * @since 0.1.0
- * @category constructors
- */
-export const stopped: ContainerState = states.Stopped()
-
-/**
- * @since 0.1.0
- * @category constructors
- */
-export const running = (startedAt: Option.Option<number>): ContainerState => states.Running({ startedAt })
+export { running, stopped } from "./ContainerState.js"
+export type { ContainerState } from "./ContainerState.js"
 
 /**
  * What it fails with is the implementation's own; the sweep logs it, and tries again later.
@@ -68,6 +51,22 @@ export class ContainerRuntime extends Context.Tag("effect-airlock/ContainerRunti
     readonly exits: Stream.Stream<SessionRef>
   }
 >() {
+  /**
+   * Runs agents as child processes of the host, each in a process group of its own, which is stopped as a whole. They
+   * are stopped when the layer's scope closes. Those of a host that was killed are ended when the layer is built the
+   * next time (where there is a `/proc`; one that was being started at that very moment is not found). Only one host may
+   * do this on a data directory.
+   *
+   * @since 0.1.0
+   */
+  static readonly layerProcess = (
+    options: ProcessOptions
+  ): Layer.Layer<
+    ContainerRuntime,
+    never,
+    AirlockConfig | SessionPaths | CommandExecutor.CommandExecutor | FileSystem.FileSystem
+  > => Layer.scoped(ContainerRuntime, ProcessRuntime.make(options))
+
   /**
    * Runs nothing. For a process that only writes or delivers, while another one, or somebody else, looks after
    * the containers: every container seems stopped, and starting one fails.

@@ -30,7 +30,7 @@ export const direct = (
   message: Message.DirectMessage
 ) => manager.writeOutboundDirect(ref, message)
 
-export const hostAt = (dataDir: string) => AirlockHost.layer({ dataDir })
+export const sessionsAt = (dataDir: string) => AirlockHost.sessions({ dataDir })
 
 export const isRetryable = (error: AirlockError.StorageError): boolean =>
   error._tag === "SessionDbUnavailable" && error.isRetryable
@@ -81,8 +81,9 @@ const program = Effect.gen(function* () {
     SessionDbUnavailable: (error) => Effect.dieMessage(`${error.reason} ${error.isRetryable}`)
   }),
   Effect.provide(
-    AirlockHost.layer({ dataDir: "./data" }).pipe(
-      Layer.provide(Layer.merge(channel, ContainerRuntime.ContainerRuntime.layerNone))
+    AirlockHost.layer(
+      { dataDir: "./data" },
+      Layer.merge(channel, ContainerRuntime.ContainerRuntime.layerNone)
     )
   )
 )

@@ -4,8 +4,6 @@ import { Effect, Layer, Option } from "effect"
 import {
   AirlockConfig,
   AirlockHost,
-  ChannelAdapter,
-  ContainerRuntime,
   Session,
   SessionDb,
   SessionManager,
@@ -136,12 +134,10 @@ describe("SessionRegistry", () => {
   it.effect("works on a database that the host brings", () =>
     Effect.gen(function* () {
       const dataDir = yield* TestHost.temporaryDirectory
-      const host = AirlockHost.layerWithoutRegistry.pipe(
+      const host = AirlockHost.sessionsWithoutRegistry.pipe(
         Layer.provideMerge(SessionRegistry.SessionRegistry.layer),
         Layer.provideMerge(AirlockConfig.AirlockConfig.layer({ dataDir })),
-        Layer.provideMerge(SqliteClient.layer({ filename: `${dataDir}/elsewhere.db` })),
-        Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered()))),
-        Layer.provide(ContainerRuntime.ContainerRuntime.layerNone)
+        Layer.provideMerge(SqliteClient.layer({ filename: `${dataDir}/elsewhere.db` }))
       )
       yield* Effect.gen(function* () {
         const manager = yield* SessionManager.SessionManager

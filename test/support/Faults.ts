@@ -74,13 +74,14 @@ const faulty = Layer.effectContext(
 
 /** A host on `dataDir` whose file calls can be made to fail. */
 export const layerAt = (dataDir: string) =>
-  AirlockHost.layerWithoutStorage.pipe(
+  AirlockHost.loops.pipe(
+    Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered()))),
+    Layer.provide(ContainerRuntime.ContainerRuntime.layerNone),
+    Layer.provideMerge(AirlockHost.sessionsWithoutStorage),
     Layer.provideMerge(SessionRegistry.SessionRegistry.layerSqlite),
     Layer.provideMerge(SessionPaths.SessionPaths.layer),
     Layer.provideMerge(AirlockConfig.AirlockConfig.layer({ dataDir })),
-    Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered()))),
-    Layer.provide(ContainerRuntime.ContainerRuntime.layerNone),
-    Layer.provide(StorageLayer.layerWithoutCalls),
+    Layer.provideMerge(StorageLayer.layerWithoutCalls),
     Layer.provideMerge(Layer.merge(faulty, SqliteDriver.layer)),
     Layer.provideMerge(NodeContext.layer)
   )

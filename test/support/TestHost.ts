@@ -115,9 +115,10 @@ export const layerAt = (
   dataDir: string,
   options: Omit<AirlockConfig.Options, "dataDir"> = {}
 ): Layer.Layer<Services, AirlockHost.LayerError> =>
-  AirlockHost.layer({ dataDir, ...options }).pipe(
+  AirlockHost.loops.pipe(
     Layer.provideMerge(recording.pipe(Layer.provideMerge(channel))),
     Layer.provideMerge(containers),
+    Layer.provideMerge(AirlockHost.sessions({ dataDir, ...options })),
     Layer.provideMerge(NodeContext.layer)
   )
 

@@ -4,8 +4,8 @@
  *   tsx test/support/writer.ts DATA_DIR RUN
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Effect, Layer, Logger, LogLevel } from "effect"
-import { AirlockHost, ChannelAdapter, ContainerRuntime, SessionManager } from "effect-airlock"
+import { Effect, Logger, LogLevel } from "effect"
+import { AirlockHost, SessionManager } from "effect-airlock"
 import * as Fs from "node:fs"
 
 const [dataDir = "", run = ""] = process.argv.slice(2)
@@ -29,12 +29,7 @@ Effect.gen(function* () {
     Fs.writeSync(1, `${id}\n`)
   }
 }).pipe(
-  Effect.provide(
-    AirlockHost.layer({ dataDir }).pipe(
-      Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered()))),
-      Layer.provide(ContainerRuntime.ContainerRuntime.layerNone)
-    )
-  ),
+  Effect.provide(AirlockHost.sessions({ dataDir })),
   Logger.withMinimumLogLevel(LogLevel.None),
   NodeRuntime.runMain
 )

@@ -31,6 +31,13 @@ const verdictOf = (status: string): Acknowledgement["verdict"] | undefined => {
   return status === "script-skip:error" ? "failed" : undefined
 }
 
+/** A view, which may take for ever, is no table; neither is what some module makes up. */
+const hasTable = (agent: SqlClient, name: string): Effect.Effect<boolean, SqlError> =>
+  Effect.map(
+    agent`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND name = ${name} COLLATE NOCASE`,
+    (rows) => rows.length > 0
+  )
+
 /**
  * The acknowledgements of some messages. Rows that are none, and statuses that nobody knows, are passed over.
  *
@@ -41,24 +48,23 @@ export const acknowledgements = (
   agent: SqlClient,
   ids: ReadonlyArray<string>
 ): Effect.Effect<ReadonlyArray<Acknowledgement>, SqlError> =>
-  ids.length === 0
-    ? Effect.succeed([])
-    : Effect.map(
-        agent`SELECT message_id AS id, iif(octet_length(status) <= 100, status, NULL) AS status,
-            iif(octet_length(status_changed) <= 100, status_changed, '') AS at
-          FROM processing_ack
-          WHERE message_id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`,
-        (rows) =>
-          rows.flatMap((row) =>
-            Either.match(decodeRow(row), {
-              onLeft: () => [],
-              onRight: ({ at, id, status }) => {
-                const verdict = verdictOf(status)
-                return verdict === undefined ? [] : [{ id, verdict, at }]
-              }
-            })
-          )
-      )
+  Effect.gen(function* () {
+    if (ids.length === 0 || !(yield* hasTable(agent, "processing_ack"))) return []
+    const rows =
+      yield* agent`SELECT message_id AS id, iif(octet_length(status) <= 100, status, NULL) AS status,
+        iif(octet_length(status_changed) <= 100, status_changed, '') AS at
+      FROM processing_ack
+      WHERE message_id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`
+    return rows.flatMap((row) =>
+      Either.match(decodeRow(row), {
+        onLeft: () => [],
+        onRight: ({ at, id, status }) => {
+          const verdict = verdictOf(status)
+          return verdict === undefined ? [] : [{ id, verdict, at }]
+        }
+      })
+    )
+  })
 
 const ToolRow = Schema.Struct({ timeout: Schema.Number })
 const decodeTool = Schema.decodeUnknownEither(ToolRow)
@@ -72,8 +78,7 @@ const decodeTool = Schema.decodeUnknownEither(ToolRow)
  */
 export const toolTimeout = (agent: SqlClient): Effect.Effect<number, SqlError> =>
   Effect.gen(function* () {
-    const tables = yield* agent`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'container_state'`
-    if (tables.length === 0) return 0
+    if (!(yield* hasTable(agent, "container_state"))) return 0
     const [row] = yield* agent`SELECT tool_declared_timeout_ms AS timeout FROM container_state
       WHERE id = 1 AND current_tool IS NOT NULL`
     return Either.match(decodeTool(row), {

@@ -197,7 +197,8 @@ const given = (limits: Partial<Limits>): Partial<Limits> =>
   Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined))
 
 /**
- * Settings with every default filled in.
+ * Settings with every default filled in. A time zone that nobody knows is a mistake in the program, and throws: with it
+ * every series would end.
  *
  * @since 0.1.0
  * @category constructors
@@ -213,7 +214,7 @@ export const make = (options: Options): Settings => ({
   messageRetries: options.messageRetries ?? defaultMessageRetries,
   containerTimeout: Duration.decode(options.containerTimeout ?? "1 minute"),
   answerExpiry: Duration.decode(options.answerExpiry ?? "10 minutes"),
-  timeZone: options.timeZone ?? "UTC",
+  timeZone: DateTime.zoneUnsafeMakeNamed(options.timeZone ?? "UTC").id,
   stuck: {
     claims: Duration.decode(options.stuck?.claims ?? "1 minute"),
     silence: Duration.decode(options.stuck?.silence ?? "30 minutes"),

@@ -14,8 +14,6 @@ import type { StuckPolicy } from "./AirlockConfig.js"
  * - `aliveAt`: when it last changed, or when the container started
  * - `claims`: since when there is a claim on a message, by its id and the agent's stamp
  * - `toolTimeout`: what the agent declares for the tool that it is using, in milliseconds; 0 for none
- * - `outbound`: what outbound.db looked like when it was last looked at
- * - `hasShown`: whether it gave any sign of itself since it started: the heartbeat or outbound.db changed
  *
  * @since 0.1.0
  * @category models
@@ -25,17 +23,7 @@ export interface Liveness {
   readonly aliveAt: number
   readonly claims: ReadonlyMap<string, number>
   readonly toolTimeout: number
-  readonly outbound: string | undefined
-  readonly hasShown: boolean
 }
-
-/**
- * What there is to see of a container from outside, each undefined if it is not there.
- *
- * @since 0.1.0
- * @category models
- */
-export type Sight = Pick<Liveness, "heartbeat" | "outbound">
 
 /**
  * A container that has just been started, or is seen for the first time. A heartbeat file that is there is an earlier
@@ -44,38 +32,33 @@ export type Sight = Pick<Liveness, "heartbeat" | "outbound">
  * @since 0.1.0
  * @category constructors
  */
-export const started = (sight: Sight, at: number): Liveness => ({
-  ...sight,
+export const started = (heartbeat: bigint | undefined, at: number): Liveness => ({
+  heartbeat,
   aliveAt: at,
   claims: new Map(),
-  toolTimeout: 0,
-  hasShown: false
+  toolTimeout: 0
 })
 
 /**
- * A container that the runtime has started at some time of its own: no silence is older than that.
+ * What the runtime says of when the container started. If that is later than the last sign of life it is another run:
+ * no silence is older than its start, and claims that were there before are not its own.
  *
  * @since 0.1.0
  * @category observations
  */
 export const startedAgain = (seen: Liveness, at: number): Liveness =>
-  at > seen.aliveAt ? { ...seen, aliveAt: at } : seen
+  at > seen.aliveAt
+    ? { ...seen, aliveAt: at, claims: new Map(Array.from(seen.claims.keys(), (claim) => [claim, never])) }
+    : seen
+
+const never = Number.POSITIVE_INFINITY
 
 /**
  * @since 0.1.0
  * @category observations
  */
-export const saw = (seen: Liveness, { heartbeat, outbound }: Sight, now: number): Liveness => {
-  const beats = heartbeat !== undefined && heartbeat !== seen.heartbeat
-  const writes = outbound !== undefined && outbound !== seen.outbound
-  return {
-    ...seen,
-    heartbeat: beats ? heartbeat : seen.heartbeat,
-    outbound: writes ? outbound : seen.outbound,
-    aliveAt: beats ? now : seen.aliveAt,
-    hasShown: seen.hasShown || beats || writes
-  }
-}
+export const saw = (seen: Liveness, heartbeat: bigint | undefined, now: number): Liveness =>
+  heartbeat === undefined || heartbeat === seen.heartbeat ? seen : { ...seen, heartbeat, aliveAt: now }
 
 /**
  * @since 0.1.0

@@ -8,9 +8,11 @@
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import * as Sequence from "../protocol/Sequence.js"
 import * as Timestamp from "../protocol/Timestamp.js"
@@ -20,6 +22,16 @@ import * as MessageStore from "./MessageStore.js"
 import * as Recurrence from "./Recurrence.js"
 import * as RetryDelay from "./RetryDelay.js"
 
+const PendingRow = Schema.Struct({
+  id: Schema.String,
+  kind: Schema.String,
+  timestamp: Schema.String,
+  trigger: Schema.Number,
+  processAfter: Schema.NullOr(Schema.String),
+  tries: Schema.Number,
+  claimedAt: Schema.NullOr(Schema.String)
+})
+
 /**
  * A message that the agent has not finished. `claimedAt` is the stamp of a claim that ended without a verdict and has
  * been counted.
@@ -27,14 +39,12 @@ import * as RetryDelay from "./RetryDelay.js"
  * @since 0.1.0
  * @category models
  */
-export interface Pending {
-  readonly id: string
-  readonly kind: string
-  readonly timestamp: string
-  readonly trigger: number
-  readonly processAfter: string | null
-  readonly tries: number
-  readonly claimedAt: string | null
+export type Pending = typeof PendingRow.Type
+
+/** The rows that are what they should be. What somebody else put into the file is left alone. */
+const decoded = <A, I>(schema: Schema.Schema<A, I>) => {
+  const decode = Schema.decodeUnknownEither(schema)
+  return (rows: ReadonlyArray<unknown>): ReadonlyArray<A> => Arr.getRights(rows.map((row) => decode(row)))
 }
 
 /**
@@ -42,10 +52,13 @@ export interface Pending {
  * @category queries
  */
 export const pending = (own: SqlClient): Effect.Effect<ReadonlyArray<Pending>, SqlError> =>
-  own<Pending>`SELECT m.id, m.kind, m.timestamp, m.trigger, m.process_after AS processAfter, coalesce(m.tries, 0) AS tries,
+  Effect.map(
+    own`SELECT m.id, m.kind, m.timestamp, m.trigger, m.process_after AS processAfter, coalesce(m.tries, 0) AS tries,
       c.claimed_at AS claimedAt
     FROM messages_in m LEFT JOIN airlock_claim c ON c.message_id = m.id
-    WHERE m.status = 'pending' ORDER BY m.seq`
+    WHERE m.status = 'pending' ORDER BY m.seq`,
+    decoded(PendingRow)
+  )
 
 /**
  * Takes over the agent's verdicts on pending messages. `script-skip:error` counts as `failed`.
@@ -68,7 +81,8 @@ export const acknowledge = (
   )
 
 /**
- * Cancels answers that were written before `before` (milliseconds since 1970) and that no agent took.
+ * Cancels those of some messages that are answers, and were written before `before` (milliseconds since 1970). The
+ * ids of those.
  *
  * @since 0.1.0
  * @category changes
@@ -119,7 +133,9 @@ export const giveUpClaims = (
         yield* own`UPDATE messages_in SET status = 'failed', tries = ${tries} WHERE id = ${row.id}`
         failed.push(row.id)
       } else {
-        const after = Timestamp.format(context.now + Duration.toMillis(delay.value))
+        const after = Timestamp.format(
+          notBefore(row.processAfter, context.now + Duration.toMillis(delay.value))
+        )
         yield* own`UPDATE messages_in SET process_after = ${after}, tries = ${tries} WHERE id = ${row.id}`
         retried.push(row.id)
       }
@@ -129,19 +145,27 @@ export const giveUpClaims = (
     return { retried, failed }
   })
 
-interface Ended {
-  readonly id: string
-  readonly series: string
-  readonly recurrence: string
-}
+/** A time, or the one at which the message was due if that is later. */
+const notBefore = (processAfter: string | null, millis: number): number =>
+  Math.max(
+    millis,
+    Option.getOrElse(Option.flatMap(Option.fromNullable(processAfter), Timestamp.parse), () => millis)
+  )
+
+const Ended = Schema.Struct({
+  id: Schema.String,
+  series: Schema.String,
+  recurrence: Schema.String,
+  processAfter: Schema.NullOr(Schema.String)
+})
 
 const occurrenceId = (series: string, millis: number): string =>
   `rec-${millis}-${createHash("sha256").update(series).digest("hex").slice(0, 16)}`
 
 /**
- * Writes the next occurrence of each recurring message that is completed or failed, into the same series. The old one
- * loses its recurrence in the same transaction, so each has one successor, however often this runs. The ids of
- * those written.
+ * Writes the next occurrence of each recurring message that is completed or failed, into the same series: the first
+ * one after now, and after the one that ended. The old one loses its recurrence in the same transaction, so each has
+ * one successor, however often this runs. The ids of those written.
  *
  * @since 0.1.0
  * @category changes
@@ -151,12 +175,15 @@ export const recur = (
   context: { readonly now: number; readonly timeZone: string }
 ): Effect.Effect<ReadonlyArray<string>, SqlError> =>
   Effect.gen(function* () {
-    const ended = yield* own<Ended>`SELECT id, coalesce(series_id, id) AS series, recurrence FROM messages_in
+    const ended =
+      yield* own`SELECT id, coalesce(series_id, id) AS series, recurrence, process_after AS processAfter
+      FROM messages_in
       WHERE recurrence IS NOT NULL AND status IN ('completed', 'failed') ORDER BY seq`
     const written: Array<string> = []
-    for (const { id, recurrence, series } of ended) {
+    for (const { id, processAfter, recurrence, series } of decoded(Ended)(ended)) {
       yield* own`UPDATE messages_in SET recurrence = NULL WHERE id = ${id}`
-      const next = Recurrence.next(recurrence, context.timeZone, context.now)
+      const after = notBefore(processAfter, context.now)
+      const next = Recurrence.next(recurrence, context.timeZone, after)
       if (Option.isNone(next)) {
         yield* Effect.logWarning("A series ends: its cron expression names no instant").pipe(
           Effect.annotateLogs({ messageId: id, recurrence })
@@ -165,12 +192,15 @@ export const recur = (
       }
       const seq = Sequence.nextHost(yield* MessageStore.lastSequence(own))
       const fresh = occurrenceId(series, next.value)
-      yield* own`INSERT INTO messages_in (id, seq, kind, timestamp, status, process_after, recurrence, series_id, tries,
+      const added =
+        yield* own`INSERT INTO messages_in (id, seq, kind, timestamp, status, process_after, recurrence, series_id, tries,
           trigger, platform_id, channel_type, thread_id, content, source_session_id, on_wake)
         SELECT ${fresh}, ${seq}, kind, ${Timestamp.format(context.now)}, 'pending', ${Timestamp.format(next.value)},
           ${recurrence}, ${series}, 0, trigger, platform_id, channel_type, thread_id, content, source_session_id, 0
         FROM messages_in WHERE id = ${id}
-        ON CONFLICT (id) DO NOTHING`
+        ON CONFLICT (id) DO NOTHING RETURNING id`
+      // Two messages of one series that ended have one successor.
+      if (added.length === 0) continue
       yield* MessageStore.rememberSequence(own, seq)
       written.push(fresh)
     }

@@ -109,7 +109,8 @@ export const make = (
 
       const look = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
-        const isTimeForAll = now >= lookedAtAll + Duration.toMillis(options.all)
+        // A clock that was set back must not put this off.
+        const isTimeForAll = Math.abs(now - lookedAtAll) >= Duration.toMillis(options.all)
         const sessions = isTimeForAll
           ? yield* registry.listActiveSessions()
           : yield* registry.listActiveSessions({ containerStatus: ["running", "idle"] })

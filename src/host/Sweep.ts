@@ -109,17 +109,20 @@ export class Sweep extends Context.Tag("effect-airlock/Sweep")<
 
 const operation = "Sweep.sweep"
 
-/** How soon a container is started again that ended without a sign of life. */
+/** How soon a container is started again that ended without having taken or finished a message. */
 const wakeRetries: Schedule.Schedule<unknown> = Schedule.exponential("5 seconds").pipe(
   Schedule.union(Schedule.spaced("10 minutes"))
 )
+
+/** More would not make the delay longer. */
+const mostWakes = 20
 
 /** What is remembered of a session between sweeps. All of it can be found out anew. */
 interface Memory {
   readonly turns: Turn.Queue
   reading: Reading | undefined
   liveness: Liveness.Liveness | undefined
-  /** How often in a row the container was started and gave no sign of life; not to be started again before. */
+  /** How often it was started since its agent last took or finished a message; not to be started again before. */
   wakes: number
   wakeAt: number
 }
@@ -170,28 +173,23 @@ const make = Effect.gen(function* () {
       )
     )
 
-  /** A session that the registry calls stopped is: it says so before a container is started. */
+  /** A session that the registry calls stopped is: until it is known to be, the registry calls it running. */
   const stateOf = (session: Session): Effect.Effect<Option.Option<ContainerState>> =>
     session.containerStatus === "stopped"
       ? Effect.succeed(Option.some(stopped))
       : ask("tell its status", runtime.status(session))
 
-  /** What can be seen of the agent without opening a database. What cannot be seen is not there. */
-  const look = (ref: SessionRef): Effect.Effect<Liveness.Sight> =>
-    Effect.all({
-      heartbeat: Effect.flatMap(folders.open(ref, operation), (folder) =>
-        Effect.map(calls.lstat(folder.at(SessionLayout.heartbeat)), (stats) =>
-          stats.isFile() ? stats.mtimeNs : undefined
-        )
-      ).pipe(Effect.scoped, orUndefined),
-      outbound: orUndefined(db.outboundStamp(ref, operation))
-    })
+  /** When the heartbeat file was last changed. One that cannot be seen is not there. */
+  const heartbeatOf = (ref: SessionRef): Effect.Effect<bigint | undefined> =>
+    Effect.flatMap(folders.open(ref, operation), (folder) =>
+      calls.lstat(folder.at(SessionLayout.heartbeat))
+    ).pipe(
+      Effect.map((stats) => (stats.isFile() ? stats.mtimeNs : undefined)),
+      Effect.scoped,
+      Effect.orElseSucceed(() => undefined)
+    )
 
   const noteEnd = Effect.fnUntraced(function* (session: Session, memory: Memory) {
-    if (memory.liveness?.hasShown === true) {
-      memory.wakes = 0
-      memory.wakeAt = 0
-    }
     memory.liveness = undefined
     memory.reading = undefined
     yield* manager.markContainerStopped(session)
@@ -209,16 +207,16 @@ const make = Effect.gen(function* () {
     yield* manager.writeRouting(session)
     const destinations = yield* registry.getDestinations(session.agentGroupId)
     if (Option.isSome(destinations)) yield* manager.writeDestinations(session, destinations.value)
-    const sight = yield* look(session)
     const now = yield* Clock.currentTimeMillis
-    memory.liveness = Liveness.started(sight, now)
-    memory.wakes += 1
+    memory.liveness = Liveness.started(yield* heartbeatOf(session), now)
+    memory.wakes = Math.min(memory.wakes + 1, mostWakes)
     const delay = Option.getOrElse(yield* RetryDelay.after(wakeRetries, memory.wakes), () => Duration.zero)
     memory.wakeAt = now + Duration.toMillis(delay)
     yield* manager.markContainerRunning(session)
-    const isAwake = Option.isSome(yield* ask("start a container", runtime.wake(session)))
-    if (!isAwake) yield* noteEnd(session, memory)
-    return isAwake
+    if (Option.isSome(yield* ask("start a container", runtime.wake(session)))) return true
+    // One that did not say so in time may be running nevertheless.
+    if (isStopped(yield* ask("tell its status", runtime.status(session)))) yield* noteEnd(session, memory)
+    return false
   })
 
   const readingOf = Effect.fnUntraced(function* (ref: SessionRef, memory: Memory, now: number) {
@@ -228,6 +226,10 @@ const make = Effect.gen(function* () {
     }
     const reading = yield* read(ref, stamps, now)
     memory.reading = reading
+    if (reading.hasProgress) {
+      memory.wakes = 0
+      memory.wakeAt = 0
+    }
     return reading
   })
 
@@ -237,45 +239,48 @@ const make = Effect.gen(function* () {
     reading: Reading,
     now: number
   ) {
-    const isEarly = now < memory.wakeAt
+    const isDue = reading.isDue && session.status === "active"
     // A message whose agent ended counts as due first, and is put off then.
-    const woken = reading.isDue && !isEarly && (yield* wake(session, memory))
-    const given = yield* giveUp(session, reading, now)
-    const { failed, retried } = given
+    const woken = isDue && now >= memory.wakeAt && (yield* wake(session, memory))
+    const { failed, retried } = yield* giveUp(session, reading, now)
     const hasChanged = retried.length > 0 || failed.length > 0
-    const nextAt = hasChanged ? now : reading.isDue && !woken ? memory.wakeAt : reading.until
-    return { woken, retried, failed, nextAt }
+    const wakeAt = isDue && !woken ? memory.wakeAt : Number.POSITIVE_INFINITY
+    return { woken, retried, failed, nextAt: hasChanged ? now : Math.min(wakeAt, reading.until) }
   })
 
-  const ofRunning = Effect.fnUntraced(function* (
+  /**
+   * Stops a container that is stuck. Without a reading, because the files cannot be read, its heartbeat still shows
+   * whether it is.
+   */
+  const stopIfStuck = Effect.fnUntraced(function* (
     session: Session,
     memory: Memory,
-    reading: Reading,
     startedAt: Option.Option<number>,
+    reading: Reading | undefined,
     now: number
   ) {
-    const sight = yield* look(session)
-    const before = memory.liveness ?? Liveness.started(sight, now)
-    memory.liveness = Liveness.sawReport(
-      Liveness.saw(
-        Liveness.startedAgain(
-          before,
-          Option.getOrElse(startedAt, () => 0)
-        ),
-        sight,
-        now
-      ),
-      { claims: reading.claims.map(({ at, id }) => `${id} ${at}`), toolTimeout: reading.toolTimeout },
-      now
+    const heartbeat = yield* heartbeatOf(session)
+    const before = memory.liveness ?? Liveness.started(heartbeat, now)
+    // A start that has not come is another clock's, and tells nothing.
+    const seen = Option.filter(startedAt, (at) => at <= now).pipe(
+      Option.match({ onNone: () => before, onSome: (at) => Liveness.startedAgain(before, at) }),
+      (since) => Liveness.saw(since, heartbeat, now)
     )
+    memory.liveness =
+      reading === undefined
+        ? seen
+        : Liveness.sawReport(
+            seen,
+            { claims: reading.claims.map(({ at, id }) => `${id} ${at}`), toolTimeout: reading.toolTimeout },
+            now
+          )
     const reason = Liveness.whyStuck(memory.liveness, stuck, now)
     if (reason === undefined || Option.isNone(yield* ask("stop a container", runtime.kill(session)))) {
-      return { killed: Option.none(), retried: [], failed: [], nextAt: reading.until }
+      return Option.none()
     }
     yield* Effect.logWarning("A stuck container was stopped").pipe(Effect.annotateLogs({ reason }))
     yield* noteEnd(session, memory)
-    const { failed, retried } = yield* giveUp(session, reading, now)
-    return { killed: Option.some(reason), retried, failed, nextAt: now }
+    return Option.some(reason)
   })
 
   const sweepOne = (ref: SessionRef, limited: Limit): Effect.Effect<Swept, SweepError> =>
@@ -285,25 +290,44 @@ const make = Effect.gen(function* () {
       const session = yield* sessionOf(ref)
       const state = yield* stateOf(session)
       const now = yield* Clock.currentTimeMillis
-      const hasEnded =
-        session.containerStatus !== "stopped" && Option.exists(state, ({ _tag }) => _tag === "Stopped")
-      if (hasEnded) {
-        if (memory.liveness !== undefined) {
-          memory.liveness = Liveness.saw(memory.liveness, yield* look(session), now)
-        }
-        yield* noteEnd(session, memory)
-      }
-      const reading = yield* limited(readingOf(ref, memory, now))
+      const hasEnded = session.containerStatus !== "stopped" && isStopped(state)
+      if (hasEnded) yield* noteEnd(session, memory)
+      const startedAt = Option.flatMap(state, (known) =>
+        known._tag === "Running" ? Option.some(known.startedAt) : Option.none()
+      )
+      const reading = yield* limited(readingOf(ref, memory, now)).pipe(
+        Effect.tapError(() =>
+          Option.match(startedAt, {
+            onNone: () => Effect.void,
+            onSome: (at) => stopIfStuck(session, memory, at, undefined, now)
+          })
+        )
+      )
       const { expired, recurred, until: nextAt } = reading
-      const idle = { woken: false, killed: Option.none(), retried: [], failed: [], nextAt }
-      const done = yield* Option.match(state, {
-        onNone: () => Effect.succeed(idle),
-        onSome: (known) =>
-          known._tag === "Stopped"
-            ? ofStopped(session, memory, reading, now)
-            : ofRunning(session, memory, reading, known.startedAt, now)
-      })
-      return { ...idle, ...done, hasEnded, expired, recurred }
+      const idle = {
+        hasEnded,
+        woken: false,
+        killed: Option.none(),
+        retried: [],
+        failed: [],
+        expired,
+        recurred,
+        nextAt
+      }
+      if (isStopped(state)) return { ...idle, ...(yield* ofStopped(session, memory, reading, now)) }
+      if (Option.isNone(startedAt)) return idle
+      const killed = yield* stopIfStuck(session, memory, startedAt.value, reading, now)
+      if (Option.isNone(killed)) return idle
+      // It may have finished something before it ended.
+      const last = yield* limited(readingOf(ref, memory, now))
+      return {
+        ...idle,
+        killed,
+        ...(yield* giveUp(session, last, now)),
+        expired: [...expired, ...last.expired],
+        recurred: [...recurred, ...last.recurred],
+        nextAt: now
+      }
     }).pipe(
       Effect.scoped,
       // The registry names what it wrote, and every destination in it was checked then.
@@ -314,7 +338,9 @@ const make = Effect.gen(function* () {
     Stream.filterMap(activity.stream, ({ ref, what }) =>
       what === "inbound" ? Option.some(ref) : Option.none()
     ),
-    runtime.exits
+    Stream.catchAllCause(runtime.exits, (cause) =>
+      Stream.execute(Effect.logWarning("The container runtime does not tell of exits any more", cause))
+    )
   )
 
   return Sweep.of({
@@ -334,5 +360,5 @@ const make = Effect.gen(function* () {
 
 const pick = ({ agentGroupId, sessionId }: SessionRef): SessionRef => ({ agentGroupId, sessionId })
 
-const orUndefined = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A | undefined, never, R> =>
-  Effect.orElseSucceed(effect, () => undefined)
+const isStopped = (state: Option.Option<ContainerState>): boolean =>
+  Option.exists(state, ({ _tag }) => _tag === "Stopped")

@@ -23,6 +23,7 @@ import { SessionDb } from "./SessionDb.js"
  *
  * - `isDue`: there is a message that wakes the agent
  * - `claims`: on messages that are not finished; those of agents that are known to have ended are left out
+ * - `hasProgress`: whether the agent was seen, while reading, to have taken or finished anything
  * - `toolTimeout`: what the agent declares for the tool that it is using, in milliseconds; 0 for none
  * - `expired`, `recurred`: the ids of what was written while reading
  *
@@ -34,6 +35,7 @@ export interface Reading {
   readonly until: number
   readonly isDue: boolean
   readonly claims: ReadonlyArray<Acknowledgement>
+  readonly hasProgress: boolean
   readonly toolTimeout: number
   readonly expired: ReadonlyArray<string>
   readonly recurred: ReadonlyArray<string>
@@ -62,45 +64,53 @@ export const make = (operation: string) =>
           before.map(({ id }) => id)
         )
       )
+      const counted = new Map(before.map(({ claimedAt, id }) => [id, claimedAt]))
+      const news = acknowledgements.filter(
+        ({ at, id, verdict }) => verdict !== "processing" || counted.get(id) !== at
+      )
+      const taken = new Set(news.map(({ id }) => id))
       yield* MessageLifecycle.acknowledge(own, acknowledgements)
-      const expired = yield* MessageLifecycle.expire(own, before, now - expiry)
+      const expired = yield* MessageLifecycle.expire(
+        own,
+        before.filter(({ id }) => !taken.has(id)),
+        now - expiry
+      )
       const recurred = yield* MessageLifecycle.recur(own, { now, timeZone })
       const pending = yield* MessageLifecycle.pending(own)
-      const counted = new Map(pending.map(({ claimedAt, id }) => [id, claimedAt]))
-      const claims = acknowledgements.filter(
-        ({ at, id, verdict }) => verdict === "processing" && counted.has(id) && counted.get(id) !== at
-      )
       return {
         expired,
         recurred,
         pending,
-        claims,
+        claims: news.filter(({ verdict }) => verdict === "processing"),
+        hasProgress: news.length > 0,
         toolTimeout: yield* ofAgent(AgentReport.toolTimeout(agent))
       }
     })
 
     return Effect.fnUntraced(function* (ref: SessionRef, stamps: string, now: number) {
       const agent = yield* db.outbound(ref, operation)
-      const { claims, expired, pending, recurred, toolTimeout } = yield* db.transaction(
+      const { claims, expired, hasProgress, pending, recurred, toolTimeout } = yield* db.transaction(
         ref,
         (own) => update(own, agent, now),
         { operation }
       )
-      const isTime = (text: string | null) => Timestamp.hasCome(text, now)
       const instant = (text: string) => Option.getOrElse(Timestamp.parse(text), () => now)
-      const waking = pending.filter(MessageLifecycle.wakes)
+      const claimed = new Set(claims.map(({ id }) => id))
+      let until = Number.POSITIVE_INFINITY
+      let isDue = false
+      for (const message of pending) {
+        const { id, kind, processAfter, timestamp } = message
+        if (kind === "system" && !claimed.has(id)) until = Math.min(until, instant(timestamp) + expiry)
+        if (!MessageLifecycle.wakes(message)) continue
+        if (processAfter === null || instant(processAfter) <= now) isDue = true
+        else until = Math.min(until, instant(processAfter))
+      }
       const reading: Reading = {
         stamps,
-        until: Math.min(
-          ...waking.flatMap(({ processAfter }) =>
-            processAfter === null || isTime(processAfter) ? [] : [instant(processAfter)]
-          ),
-          ...pending.flatMap(({ kind, timestamp }) =>
-            kind === "system" ? [instant(timestamp) + expiry] : []
-          )
-        ),
-        isDue: waking.some(({ processAfter }) => isTime(processAfter)),
+        until,
+        isDue,
         claims,
+        hasProgress,
         toolTimeout,
         expired,
         recurred

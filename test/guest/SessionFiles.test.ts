@@ -17,11 +17,11 @@ describe("the agent's transactions", () => {
       const before = size()
       const during = yield* files.outbound("test", (sql) =>
         sql.withTransaction(
-          Effect.map(sql`INSERT INTO session_state VALUES ('key', ${"x".repeat(10_000_000)}, 't')`, size)
+          Effect.map(sql`INSERT INTO session_state VALUES ('key', ${"x".repeat(40_000_000)}, 't')`, size)
         )
       )
       expect(during).toBe(before)
-      expect(size()).toBeGreaterThan(10_000_000)
+      expect(size()).toBeGreaterThan(40_000_000)
     }).pipe(TestHost.withHost())
   )
 })

@@ -1,33 +1,8 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Duration, Effect, Option, TestClock } from "effect"
-import { SessionManager, SessionRegistry, Sweep } from "effect-airlock"
-import type { Message } from "effect-airlock"
-import * as Raw from "../support/Raw.js"
+import { SessionRegistry, Sweep } from "effect-airlock"
 import * as TestHost from "../support/TestHost.js"
-
-/** A session, its sweep, and an agent that does what the test says. */
-const program = Effect.gen(function* () {
-  const manager = yield* SessionManager.SessionManager
-  const sweep = yield* Sweep.Sweep
-  const containers = yield* TestHost.Containers
-  const session = yield* TestHost.newSession()
-  const folder = yield* TestHost.folderOf(session)
-  const mailbox = yield* TestHost.mailboxAt(folder)
-  return {
-    manager,
-    session,
-    folder,
-    mailbox,
-    containers,
-    sweep: sweep.sweep(session),
-    write: (id: string, more: Partial<Message.InboundMessage> = {}) =>
-      manager.writeMessage(session, { id, kind: "chat", content: `{"text":"${id}"}`, ...more }),
-    rows: (columns = "id, status") =>
-      Raw.query(`${folder}/inbound.db`, `SELECT ${columns} FROM messages_in ORDER BY seq`)
-  }
-})
-
-const asked = (containers: TestHost.Containers["Type"]) => containers.asked.map((line) => line.split(" ")[0])
+import { asked, program } from "./SweepFixtures.js"
 
 describe("Sweep.sweep", () => {
   it.effect("starts the agent when something is due and nothing runs, and not twice", () =>

@@ -63,6 +63,9 @@ export class Containers extends Context.Tag("test/Containers")<
     readonly asked: Array<string>
     /** What happens when one is started, after it has been noted. */
     onWake: (session: Session.Session) => Effect.Effect<void, unknown>
+    /** What happens before it is told whether one runs, and before one is stopped. */
+    onStatus: (session: Session.Session) => Effect.Effect<void, unknown>
+    onKill: (session: Session.Session) => Effect.Effect<void, unknown>
     /** Ends a container, as if by itself. */
     readonly end: (session: Session.SessionRef) => Effect.Effect<void>
   }
@@ -77,13 +80,26 @@ const containers = Layer.effectContext(
       Effect.suspend(() =>
         running.delete(session.sessionId) ? Effect.asVoid(PubSub.publish(exits, session)) : Effect.void
       )
-    const control = Containers.of({ running, asked, onWake: () => Effect.void, end })
+    const nothing = () => Effect.void
+    const control = Containers.of({
+      running,
+      asked,
+      onWake: nothing,
+      onStatus: nothing,
+      onKill: nothing,
+      end
+    })
     const runtime = ContainerRuntime.ContainerRuntime.of({
-      status: ({ sessionId }) =>
-        Effect.sync(() => {
-          const since = running.get(sessionId)
-          return since === undefined ? ContainerRuntime.stopped : ContainerRuntime.running(Option.some(since))
-        }),
+      status: (session) =>
+        Effect.map(
+          Effect.suspend(() => control.onStatus(session)),
+          () => {
+            const since = running.get(session.sessionId)
+            return since === undefined
+              ? ContainerRuntime.stopped
+              : ContainerRuntime.running(Option.some(since))
+          }
+        ),
       wake: (session) =>
         Effect.gen(function* () {
           asked.push(`wake ${session.sessionId}`)
@@ -93,13 +109,16 @@ const containers = Layer.effectContext(
       kill: (session) =>
         Effect.suspend(() => {
           asked.push(`kill ${session.sessionId}`)
-          return end(session)
+          return Effect.zipRight(control.onKill(session), end(session))
         }),
       exits: Stream.fromPubSub(exits)
     })
     return Context.make(ContainerRuntime.ContainerRuntime, runtime).pipe(Context.add(Containers, control))
   })
 )
+
+/** A channel that records, and containers that are notes. */
+export const ports = Layer.merge(recording.pipe(Layer.provideMerge(channel)), containers)
 
 /** Everything that a test of the host may ask for. */
 export type Services =
@@ -116,8 +135,7 @@ export const layerAt = (
   options: Omit<AirlockConfig.Options, "dataDir"> = {}
 ): Layer.Layer<Services, AirlockHost.LayerError> =>
   AirlockHost.loops.pipe(
-    Layer.provideMerge(recording.pipe(Layer.provideMerge(channel))),
-    Layer.provideMerge(containers),
+    Layer.provideMerge(ports),
     Layer.provideMerge(AirlockHost.sessions({ dataDir, ...options })),
     Layer.provideMerge(NodeContext.layer)
   )

@@ -11,7 +11,7 @@ import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -97,44 +97,43 @@ export const make = ({
             Effect.forkIn(outputs)
           )
 
-    const stop = (child: Child, timeout: Duration.DurationInput) =>
+    const destroy = (child: Child) =>
+      Effect.zipRight(Effect.ignore(child.process.kill("SIGKILL")), Deferred.await(child.ended))
+
+    const stop = (child: Child) =>
       Effect.ignore(child.process.kill("SIGTERM")).pipe(
+        // Also where nothing else may be interrupted: while the layer closes.
         Effect.interruptible,
-        Effect.timeoutOption(timeout),
+        Effect.timeoutOption(stopTimeout),
         Effect.flatMap(
-          Option.match({
-            onNone: () => Effect.ignore(child.process.kill("SIGKILL")),
-            onSome: () => Effect.void
-          })
-        ),
-        Effect.zipRight(Deferred.await(child.ended))
+          Option.match({ onNone: () => destroy(child), onSome: () => Deferred.await(child.ended) })
+        )
       )
 
     const start = (session: Session, standard: StandardCommand) =>
       Effect.gen(function* () {
         const ref = { agentGroupId: session.agentGroupId, sessionId: session.sessionId }
         const scope = yield* Scope.make()
-        const process = yield* Scope.extend(executor.start(standard), scope)
+        const started = yield* Scope.extend(executor.start(standard), scope)
         const ended = yield* Deferred.make<void>()
-        const child: Child = { process, startedAt: yield* Clock.currentTimeMillis, ended }
+        const child: Child = { process: started, startedAt: yield* Clock.currentTimeMillis, ended }
         children.set(keyOf(ref), child)
-        yield* read(standard.stdout, process.stdout)
-        yield* read(standard.stderr, process.stderr)
-        const recorded = yield* Effect.exit(records.put(ref, process.pid))
+        yield* read(standard.stdout, started.stdout)
+        yield* read(standard.stderr, started.stderr)
+        const recorded = yield* Effect.exit(records.put(ref, started.pid))
         yield* Effect.forkDaemon(attend(ref, child, scope))
-        // A process of which nobody would know must not run.
-        if (Exit.isFailure(recorded) || isClosed) yield* stop(child, Duration.zero)
+        // A process that nobody would find or stop must not run.
+        if (Exit.isFailure(recorded) || isClosed) yield* destroy(child)
         yield* recorded
+        if (isClosed) return yield* closed
       }).pipe(Effect.uninterruptible)
 
-    const stopAll = Effect.suspend(() => {
-      isClosed = true
-      return Effect.forEach(children.values(), (child) => stop(child, stopTimeout), {
-        concurrency: "unbounded",
-        discard: true
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() => {
+        isClosed = true
+        return Effect.forEach(children.values(), stop, { concurrency: "unbounded", discard: true })
       })
-    })
-    yield* Effect.addFinalizer(() => stopAll)
+    )
 
     return {
       status: (session) =>
@@ -145,9 +144,9 @@ export const make = ({
             isRunning ? ContainerState.running(Option.some(child.startedAt)) : ContainerState.stopped
           )
         }),
-      wake: (session) =>
-        Effect.gen(function* () {
-          if (isClosed) return yield* Effect.fail("this runtime has been closed")
+      wake: Effect.fn("ContainerRuntime.wake")(
+        function* (session: Session) {
+          if (isClosed) return yield* closed
           const child = children.get(keyOf(session))
           if (child !== undefined) {
             if (yield* child.process.isRunning) return
@@ -158,14 +157,20 @@ export const make = ({
             return yield* Effect.dieMessage("an agent is one command, not several in a pipe")
           }
           yield* start(session, standard)
-        }).pipe(inTurn(session), Effect.withSpan("ContainerRuntime.wake")),
-      kill: (session) =>
-        Effect.suspend(() => {
+        },
+        (effect, session) => inTurn(session)(effect)
+      ),
+      kill: Effect.fn("ContainerRuntime.kill")(
+        function* (session: Session) {
           const child = children.get(keyOf(session))
-          return child === undefined ? Effect.void : stop(child, stopTimeout)
-        }).pipe(inTurn(session), Effect.withSpan("ContainerRuntime.kill")),
+          if (child !== undefined) yield* stop(child)
+        },
+        (effect, session) => inTurn(session)(effect)
+      ),
       exits: Stream.fromPubSub(exits)
     }
   })
+
+const closed = Effect.fail("this runtime has been closed")
 
 const keyOf = ({ agentGroupId, sessionId }: SessionRef): string => `${agentGroupId}/${sessionId}`

@@ -247,6 +247,17 @@ describe("Mailbox.serve", () => {
     }).pipe(TestHost.withHost())
   )
 
+  it.effect("stops beating when it ends by itself", () =>
+    Effect.gen(function* () {
+      const { folder, mailbox } = yield* program()
+      yield* mailbox.heartbeat
+      const last = Fs.statSync(`${folder}/.heartbeat`).mtimeMs
+      yield* mailbox.serve(() => Effect.void, { idle: 0 })
+      yield* TestClock.adjust("1 minute")
+      expect(Fs.statSync(`${folder}/.heartbeat`).mtimeMs).toBe(last)
+    }).pipe(TestHost.withHost())
+  )
+
   it.effect("goes on when a file cannot be read or written for a while", () =>
     Effect.gen(function* () {
       let isBroken = false

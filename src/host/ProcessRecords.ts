@@ -30,15 +30,18 @@ export interface ProcessRecords {
 }
 
 /**
- * The agent's process, which leads its own process group, and the host that started it. No agent is process 1, and
- * whoever signals its group signals every process there is.
+ * The text of a record: the agent's process, which leads its own process group, and the host that started it. No agent
+ * is process 1, and whoever signals the group of that number signals every process there is.
+ *
+ * @since 0.1.0
+ * @category models
  */
-const Entry = Schema.Struct({
-  host: ProcessIdentity.ProcessIdentity,
-  agent: ProcessIdentity.ProcessIdentity.pipe(Schema.filter(({ pid }) => pid > 1))
-})
-
-const EntryText = Schema.parseJson(Entry)
+export const ProcessRecord = Schema.parseJson(
+  Schema.Struct({
+    host: ProcessIdentity.ProcessIdentity,
+    agent: ProcessIdentity.ProcessIdentity.pipe(Schema.filter(({ pid }) => pid > 1))
+  })
+)
 
 /** How often to look whether a killed process is gone. A look takes some microseconds. */
 const looks = 2000
@@ -64,12 +67,13 @@ export const make: Effect.Effect<ProcessRecords, PlatformError, AirlockConfig | 
 
     const recover = Effect.fnUntraced(function* (name: string) {
       const text = yield* Effect.option(fileSystem.readFileString(Path.join(folder, name)))
-      const entry = Option.flatMap(text, Schema.decodeOption(EntryText))
-      if (Option.isSome(entry)) {
-        if (yield* identities.isAlive(entry.value.host)) return
-        if (!(yield* killGroup(entry.value.agent, identities))) {
+      const record = Option.flatMap(text, Schema.decodeOption(ProcessRecord))
+      if (Option.isSome(record)) {
+        const { agent, host: earlier } = record.value
+        if (yield* identities.isAlive(earlier)) return
+        if (!(yield* killGroup(agent, identities))) {
           return yield* Effect.logWarning("An agent of an earlier host cannot be stopped").pipe(
-            Effect.annotateLogs({ pid: entry.value.agent.pid })
+            Effect.annotateLogs({ pid: agent.pid })
           )
         }
       }
@@ -87,7 +91,7 @@ export const make: Effect.Effect<ProcessRecords, PlatformError, AirlockConfig | 
         const agent = yield* identities.of(pid)
         if (Option.isNone(agent)) return
         const path = Path.join(folder, nameOf(ref))
-        const text = JSON.stringify({ host, agent: agent.value })
+        const text = yield* Effect.orDie(Schema.encode(ProcessRecord)({ host, agent: agent.value }))
         yield* fileSystem.writeFileString(`${path}.new`, text)
         yield* fileSystem.rename(`${path}.new`, path)
       }),

@@ -37,7 +37,11 @@ const agent = Effect.gen(function* () {
         (message) =>
           Effect.gen(function* () {
             const { text } = yield* Schema.decode(Text)(message.content)
-            yield* mailbox.send({ content: { text: yield* answerTo(text) }, inReplyTo: message.id })
+            yield* mailbox.send({
+              content: { text: yield* answerTo(text) },
+              inReplyTo: message.id,
+              completes: [message.id]
+            })
             const count = Option.getOrElse(yield* mailbox.state.get("count"), () => "0")
             yield* mailbox.state.set("count", String(Number(count) + 1))
           }).pipe(Effect.catchTag("ParseError", () => mailbox.fail([message.id]))),

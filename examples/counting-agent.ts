@@ -34,6 +34,7 @@ const answer = Effect.fn("answer")(function* (message: Message.InboundRow) {
   yield* mailbox.send({
     content: { text: `You said: ${text}`, to: message.id },
     inReplyTo: message.id,
+    completes: [message.id],
     threadId: message.threadId ?? undefined,
     files:
       counts.length === 0

@@ -12,7 +12,11 @@ const agent = Effect.gen(function* () {
     Effect.forEach(
       messages,
       ({ content, id }) =>
-        mailbox.send({ content: { text: `Hello, host. You said ${content}` }, inReplyTo: id }),
+        mailbox.send({
+          content: { text: `Hello, host. You said ${content}` },
+          inReplyTo: id,
+          completes: [id]
+        }),
       { discard: true }
     )
   )

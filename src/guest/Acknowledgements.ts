@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -38,6 +39,9 @@ export class Acknowledgements extends Context.Tag("effect-airlock/guest/Acknowle
     readonly claim: (operation: string, ids: Ids) => Effect.Effect<Ids, StorageError>
     /** Finishes messages, claimed or not. What is finished stays so. */
     readonly finish: (operation: string, ids: Ids, verdict: Verdict) => Effect.Effect<void, StorageError>
+    /** Finishes messages inside the caller's transaction. Once that is committed, `whenFinished` has to run. */
+    readonly finishWithin: (sql: SqlClient, ids: Ids, verdict: Verdict) => Effect.Effect<void, SqlError>
+    readonly whenFinished: (ids: Ids) => Effect.Effect<void>
     /** Finishes those of the messages that are claimed still. */
     readonly settle: (operation: string, ids: Ids, verdict: Verdict) => Effect.Effect<void, StorageError>
     /** Gives back those of the messages that were claimed here and are not finished. */
@@ -92,15 +96,18 @@ const make = Effect.gen(function* () {
     )
   })
 
-  const finish = Effect.fnUntraced(function* (operation: string, ids: Ids, verdict: Verdict) {
+  const finishWithin = Effect.fnUntraced(function* (sql: SqlClient, ids: Ids, verdict: Verdict) {
     const at = Timestamp.format(yield* Clock.currentTimeMillis)
-    yield* files.outbound(operation, (sql) =>
-      sql`INSERT INTO processing_ack (message_id, status, status_changed)
-        SELECT value, ${verdict}, ${at} FROM ${each(sql, ids)} WHERE true
-        ON CONFLICT (message_id) DO UPDATE SET status = excluded.status, status_changed = excluded.status_changed
-        WHERE status = 'processing'`.pipe(Effect.zipRight(forget(ids)), Effect.uninterruptible)
-    )
+    yield* sql`INSERT INTO processing_ack (message_id, status, status_changed)
+      SELECT value, ${verdict}, ${at} FROM ${each(sql, ids)} WHERE true
+      ON CONFLICT (message_id) DO UPDATE SET status = excluded.status, status_changed = excluded.status_changed
+      WHERE status = 'processing'`
   })
+
+  const finish = (operation: string, ids: Ids, verdict: Verdict) =>
+    files.outbound(operation, (sql) =>
+      Effect.uninterruptible(Effect.zipRight(finishWithin(sql, ids, verdict), forget(ids)))
+    )
 
   const settle = Effect.fnUntraced(function* (operation: string, ids: Ids, verdict: Verdict) {
     const at = Timestamp.format(yield* Clock.currentTimeMillis)
@@ -140,6 +147,8 @@ const make = Effect.gen(function* () {
     claim: (operation, ids) => (ids.length === 0 ? Effect.succeed([]) : claim(operation, ids)),
     finish: (operation, ids, verdict) =>
       Effect.unless(finish(operation, ids, verdict), () => ids.length === 0),
+    finishWithin,
+    whenFinished: forget,
     settle,
     release,
     giveUpOthers

@@ -14,6 +14,7 @@ import type { JsonObject } from "../protocol/AttachmentContent.js"
 import * as Sequence from "../protocol/Sequence.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import type { SafeDirectories } from "../storage/SafeDirectory.js"
+import { Acknowledgements } from "./Acknowledgements.js"
 import type { Addressed } from "./Addresses.js"
 import * as Addresses from "./Addresses.js"
 import { Inbound } from "./Inbound.js"
@@ -28,6 +29,8 @@ import * as UniqueId from "./UniqueId.js"
  * - `content`: an object that JSON can hold, such as `{ text: "…" }`
  * - `kind`: `chat` if nothing else is said
  * - `deliverAfter`: not to be delivered before this time, in milliseconds since 1970
+ * - `completes`: the ids of messages that are done with this one, in the same transaction. An agent that is killed at any
+ *   instant has then either answered them, or is offered them again, and never both
  *
  * @since 0.1.0
  * @category models
@@ -36,6 +39,7 @@ export interface PlainReply extends Addressed {
   readonly content: JsonObject
   readonly kind?: string | undefined
   readonly deliverAfter?: number | undefined
+  readonly completes?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -81,11 +85,14 @@ export class Outgoing extends Context.Tag("effect-airlock/guest/Outgoing")<
   /**
    * @since 0.1.0
    */
-  static readonly layer: Layer.Layer<Outgoing, never, Inbound | SafeDirectories | SessionFiles> =
-    Layer.effect(
-      Outgoing,
-      Effect.suspend(() => make)
-    )
+  static readonly layer: Layer.Layer<
+    Outgoing,
+    never,
+    Acknowledgements | Inbound | SafeDirectories | SessionFiles
+  > = Layer.effect(
+    Outgoing,
+    Effect.suspend(() => make)
+  )
 }
 
 /** `JSON.stringify` drops or changes these silently. */
@@ -110,14 +117,15 @@ const encode = (operation: string, messageId: string, content: JsonObject) =>
   )
 
 const make = Effect.gen(function* () {
+  const acknowledgements = yield* Acknowledgements
   const files = yield* SessionFiles
   const inbound = yield* Inbound
   const outbox = yield* Outbox.make
   const resolve = yield* Addresses.make
 
-  /** The row but for its number, and the largest number that the host has given out. */
+  /** The row but for its number, the largest number that the host has given out, and what is done with it. */
   const draft = Effect.fnUntraced(function* (operation: string, reply: PlainReply) {
-    const { content, deliverAfter, inReplyTo = null, kind = "chat" } = reply
+    const { completes = [], content, deliverAfter, inReplyTo = null, kind = "chat" } = reply
     if (deliverAfter !== undefined && !Timestamp.isStorable(deliverAfter)) {
       return yield* new InvalidMessage({ operation, field: "deliverAfter", reason: "not-a-timestamp" })
     }
@@ -136,13 +144,17 @@ const make = Effect.gen(function* () {
       thread_id: address.threadId,
       content: text
     }
-    return { row, largest }
+    return { row, largest, completes }
   })
 
   type Draft = Effect.Effect.Success<ReturnType<typeof draft>>
 
   /** Stores a row. Nothing can come between its being stored and `whenStored`. */
-  const store = (operation: string, { largest, row }: Draft, whenStored: Effect.Effect<void> = Effect.void) =>
+  const store = (
+    operation: string,
+    { completes, largest, row }: Draft,
+    whenStored: Effect.Effect<void> = Effect.void
+  ) =>
     files.outbound(operation, (sql) =>
       Effect.gen(function* () {
         const [own] = yield* sql<{
@@ -150,8 +162,14 @@ const make = Effect.gen(function* () {
         }>`SELECT coalesce(max(seq), 0) AS seq FROM messages_out`
         const seq = Sequence.nextAgent(Math.max(largest, own?.seq ?? 0))
         yield* sql`INSERT INTO messages_out ${sql.insert({ ...row, seq })}`
+        if (completes.length > 0) yield* acknowledgements.finishWithin(sql, completes, "completed")
         return { id: row.id, seq }
-      }).pipe(sql.withTransaction, Effect.zipLeft(whenStored), Effect.uninterruptible)
+      }).pipe(
+        sql.withTransaction,
+        Effect.zipLeft(acknowledgements.whenFinished(completes)),
+        Effect.zipLeft(whenStored),
+        Effect.uninterruptible
+      )
     )
 
   const post = (operation: string, reply: PlainReply) =>

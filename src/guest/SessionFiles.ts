@@ -8,7 +8,6 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import type { StorageError } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
@@ -71,26 +70,18 @@ export class SessionFiles extends Context.Tag("effect-airlock/guest/SessionFiles
 const complete = (sql: SqlClient) =>
   Effect.gen(function* () {
     for (const statement of Tables.outbound) yield* sql.unsafe(statement)
-    yield* sql.unsafe(`PRAGMA user_version = ${Tables.version}`)
+    yield* sql.unsafe(`PRAGMA user_version = ${Tables.outboundVersion}`)
   }).pipe(sql.withTransaction)
-
-/**
- * A file is looked at in several calls before it is opened. What another process of the agent commits between two
- * of them looks like a journal that is missing or a file that is too short, and not the next time.
- */
-const mayBePassing = (error: StorageError): boolean =>
-  error._tag === "SessionDbUnavailable" ? error.reason === "missing" : error._tag === "SessionDbCorrupt"
 
 const make = Effect.fnUntraced(function* ({ directory, limit, patience }: SessionFilesOptions) {
   const own = yield* OwnDatabases
   const snapshots = yield* Snapshots
-  const schemaVersion = Tables.version
+  const schemaVersion = Tables.outboundVersion
 
   const inboundFile: SnapshotOptions = {
     directory,
     name: SessionLayout.inbound,
     view: "mount",
-    schemaVersion,
     limit,
     patience
   }
@@ -114,10 +105,10 @@ const make = Effect.fnUntraced(function* ({ directory, limit, patience }: Sessio
       return yield* use(sql)
     })
     return own.open({ directory, name: SessionLayout.outbound, schemaVersion, patience }, subject).pipe(
-      Effect.flatMap((handle) => Effect.either(program(handle.client, handle.schemaVersion))),
+      Effect.flatMap(({ client, schemaVersion }) =>
+        Effect.mapError(program(client, schemaVersion), fromSql(subject))
+      ),
       Effect.scoped,
-      Effect.retry({ times: 20, while: mayBePassing }),
-      Effect.flatMap(Either.mapLeft(fromSql(subject))),
       Effect.withTracerEnabled(false)
     )
   }

@@ -101,10 +101,10 @@ const make = Effect.gen(function* () {
     const subject: Subject = { operation, resource: "inbound" }
     const directory = yield* paths.session(ref)
     const handle = yield* own.open(
-      { directory, name: SessionLayout.inbound, schemaVersion: Tables.version, patience },
+      { directory, name: SessionLayout.inbound, schemaVersion: Tables.inboundVersion, patience },
       subject
     )
-    if (handle.schemaVersion < Tables.version) {
+    if (handle.schemaVersion < Tables.inboundVersion) {
       yield* SessionSchema.upgradeInbound(handle.client).pipe(Effect.mapError(fromSql(subject)))
     }
     return handle.client
@@ -127,7 +127,7 @@ const make = Effect.gen(function* () {
     directory,
     name,
     view: "local",
-    schemaVersion: Tables.version,
+    schemaVersion: Tables.outboundVersion,
     limit: limits.databaseBytes,
     patience
   })

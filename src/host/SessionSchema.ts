@@ -8,7 +8,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Tables from "../protocol/Tables.js"
 
-const stamp = `PRAGMA user_version = ${Tables.version}`
+const stamp = (version: number) => `PRAGMA user_version = ${version}`
 
 /**
  * What a new inbound.db has been through.
@@ -19,7 +19,7 @@ const stamp = `PRAGMA user_version = ${Tables.version}`
 export const newInbound: ReadonlyArray<string> = [
   ...Tables.inbound,
   ...Tables.inboundUpgrade.afterwards,
-  stamp
+  stamp(Tables.inboundVersion)
 ]
 
 /**
@@ -28,10 +28,10 @@ export const newInbound: ReadonlyArray<string> = [
  * @since 0.1.0
  * @category schema
  */
-export const newOutbound: ReadonlyArray<string> = [...Tables.outbound, stamp]
+export const newOutbound: ReadonlyArray<string> = [...Tables.outbound, stamp(Tables.outboundVersion)]
 
 /**
- * Brings an inbound.db up to `Tables.version`: the tables and columns that it lacks are added, and nothing
+ * Brings an inbound.db up to `Tables.inboundVersion`: the tables and columns that it lacks are added, and nothing
  * that is there is changed. All or nothing, and again is harmless.
  *
  * @since 0.1.0
@@ -45,5 +45,5 @@ export const upgradeInbound = (sql: SqlClient): Effect.Effect<void, SqlError> =>
       if (present.length === 0) yield* sql.unsafe(`ALTER TABLE ${table} ADD COLUMN ${name} ${definition}`)
     }
     for (const statement of Tables.inboundUpgrade.afterwards) yield* sql.unsafe(statement)
-    yield* sql.unsafe(stamp)
+    yield* sql.unsafe(stamp(Tables.inboundVersion))
   }).pipe(sql.withTransaction)

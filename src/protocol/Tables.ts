@@ -6,14 +6,23 @@
  */
 
 /**
- * The version of the schema that this library writes, kept in SQLite's `user_version` (bytes 60 to 63 of the
- * file's header, https://www.sqlite.org/fileformat.html). A file with a higher one is refused; a file with a
- * lower one is upgraded by `inboundUpgrade` when it is first opened for writing.
+ * The version of the schema of inbound.db that this library writes, kept in SQLite's `user_version` (bytes 60 to 63 of the
+ * file's header, https://www.sqlite.org/fileformat.html). A host refuses a file with a higher one, and upgrades one with
+ * a lower one, by `inboundUpgrade`, when it first opens it for writing. An agent reads any: what a newer host adds is
+ * the host's own.
  *
  * @since 0.1.0
  * @category schema
  */
-export const version = 2
+export const inboundVersion = 2
+
+/**
+ * The same of outbound.db, which the agent writes. A host of an older version refuses to read it.
+ *
+ * @since 0.1.0
+ * @category schema
+ */
+export const outboundVersion = 1
 
 /**
  * Creates what is missing in inbound.db, which the host writes.

@@ -34,7 +34,7 @@ export interface OpenOptions {
   /** The absolute path of the folder that the file is in. */
   readonly directory: string
   readonly name: string
-  /** The newest schema that the caller knows; see `Tables.version`. */
+  /** The newest schema that the caller knows; see `Tables.inboundVersion`. */
   readonly schemaVersion: number
   /** How long to go on trying while another process holds a lock. */
   readonly patience: Duration.DurationInput
@@ -78,14 +78,18 @@ export class OwnDatabases extends Context.Tag("effect-airlock/OwnDatabases")<
 /** A journal of our own is at most as large as our largest transaction; this is far more. */
 const journalLimit = 256 * 1024 * 1024
 
+const isMissing = (error: StorageError): boolean =>
+  error._tag === "SessionDbUnavailable" && error.reason === "missing"
+
 const make = Effect.gen(function* () {
   const calls = yield* SystemCalls
   const directories = yield* SafeDirectories
   const driver = yield* SqliteDriver
 
+  /** Another process may be writing the file meanwhile, so each thing is asked once, and in this order. */
   const inspect = Effect.fnUntraced(function* (options: OpenOptions, subject: Subject) {
     const directory = yield* directories.open(options.directory, subject)
-    const { fd, stats } = yield* directories.openFile(directory, options.name, subject)
+    const { fd } = yield* directories.openFile(directory, options.name, subject)
     const bytes = new Uint8Array(DatabaseHeader.length)
     yield* calls.read(fd, bytes, 0).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
     const header = yield* DatabaseFile.check(bytes, options.schemaVersion, subject)
@@ -93,14 +97,14 @@ const make = Effect.gen(function* () {
     if (yield* directories.has(directory, DatabaseFile.logName(options.name), subject)) {
       return yield* new SessionDbUnavailable({ ...subject, reason: "wal-mode" })
     }
-    const journalName = DatabaseFile.journalName(options.name)
-    const journal = (yield* directories.has(directory, journalName, subject))
-      ? yield* directories.readFile(directory, journalName, journalLimit, subject)
-      : new Uint8Array()
+    const journal = yield* directories
+      .readFile(directory, DatabaseFile.journalName(options.name), journalLimit, subject)
+      .pipe(Effect.catchIf(isMissing, () => Effect.succeed(new Uint8Array())))
     if (RollbackJournal.namesSuperJournal(journal)) {
       return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
     }
     // SQLite takes what lacks of the last page for zeros. With a journal, it first makes the file as long as it was.
+    const stats = yield* calls.fstat(fd).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
     if (RollbackJournal.nonce(journal) === undefined && stats.size < header.pages * header.pageSize) {
       return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
     }

@@ -48,8 +48,8 @@ export interface SnapshotOptions {
    * pages, so the folder is listed and the page cache bypassed.
    */
   readonly view: "local" | "mount"
-  /** The newest schema that the caller knows; see `Tables.version`. */
-  readonly schemaVersion: number
+  /** The newest schema that the caller can read. Left out, it reads any, and decides row by row. */
+  readonly schemaVersion?: number | undefined
   /** The largest file that is copied, in bytes; also the largest journal. */
   readonly limit: number
   /** How long to go on trying while the file keeps changing. */
@@ -241,7 +241,7 @@ const make = Effect.gen(function* () {
     const after = yield* observe(directory, options, subject)
     if (before.journal?.identity !== after.journal?.identity) return yield* changing(subject)
     const head = Buffer.concat(database.pieces, Math.min(database.length, DatabaseHeader.length))
-    const header = yield* DatabaseFile.check(head, options.schemaVersion, subject)
+    const header = yield* DatabaseFile.check(head, options.schemaVersion ?? Number.POSITIVE_INFINITY, subject)
 
     if (after.journal === undefined) {
       const same = before.stamp === after.stamp && Buffer.compare(head, after.header) === 0

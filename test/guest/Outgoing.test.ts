@@ -236,4 +236,31 @@ describe("Mailbox.send", () => {
       }).pipe(TestHost.withHost()),
     120_000
   )
+
+  it.effect(
+    "finishes what it answers in the same transaction: at no instant is one there without the other",
+    () =>
+      Effect.gen(function* () {
+        const { mailbox, outbound, write } = yield* program()
+        yield* write("question")
+        yield* mailbox.poll
+        yield* mailbox.claim(["question"])
+        const state = () => [
+          outbound("SELECT count(*) AS n FROM messages_out")[0]?.["n"],
+          outbound("SELECT status FROM processing_ack")[0]?.["status"]
+        ]
+        expect(state()).toEqual([0, "processing"])
+        yield* interruptedAtEveryOperation(
+          mailbox.send({ content: { text: "answer" }, completes: ["question"] }),
+          Effect.sync(() => {
+            const [answers, status] = state()
+            expect(status).toBe(answers === 0 ? "processing" : "completed")
+          }),
+          { stride: 5 }
+        )
+        expect(state()[1]).toBe("completed")
+        yield* mailbox.release(["question"])
+        expect(state()[1]).toBe("completed")
+      }).pipe(TestHost.withHost())
+  )
 })

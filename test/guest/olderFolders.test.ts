@@ -92,7 +92,7 @@ describe("a folder of an older build", () => {
       yield* mailbox.duringTool({ name: "tool" })(Effect.void)
       const tables = query("SELECT name FROM sqlite_schema WHERE type = 'table'").map(({ name }) => name)
       expect(tables.sort()).toEqual([...first, "container_state", "session_state"].sort())
-      expect(query("PRAGMA user_version")).toEqual([{ user_version: Tables.version }])
+      expect(query("PRAGMA user_version")).toEqual([{ user_version: Tables.outboundVersion }])
       expect(query("PRAGMA application_id")).toEqual([{ application_id: 77 }])
       expect(query("SELECT id FROM messages_out")).toEqual([{ id: "mine" }])
       const version = () => Fs.readFileSync(`${directory}/outbound.db`).readUInt32BE(40) // The schema cookie.
@@ -108,6 +108,16 @@ describe("a folder of an older build", () => {
       Raw.exec(`${directory}/outbound.db`, "PRAGMA user_version = 99")
       expect(yield* Effect.flip(mailbox.send({ content: {} }))).toMatchObject({ reason: "newer-schema" })
       expect(query("PRAGMA user_version")).toEqual([{ user_version: 99 }])
+    })
+  )
+
+  it.scoped("reads the inbound.db of a newer host, which has more in it than the agent knows", () =>
+    Effect.gen(function* () {
+      const { directory, mailbox } = yield* olderFolder
+      const before = yield* mailbox.poll
+      Raw.exec(`${directory}/inbound.db`, "PRAGMA user_version = 99")
+      Raw.exec(`${directory}/inbound.db`, "CREATE TABLE airlock_later (id)")
+      expect(yield* mailbox.poll).toEqual(before)
     })
   )
 })

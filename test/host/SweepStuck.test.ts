@@ -2,9 +2,8 @@
  * When an agent is stopped, and what becomes of what it had.
  */
 import { describe, expect, it } from "@effect/vitest"
-import type { Duration } from "effect"
+import type { Duration, Scope } from "effect"
 import { Effect, Option, TestClock } from "effect"
-import type { AirlockConfig } from "effect-airlock"
 import { SessionRegistry } from "effect-airlock"
 import * as Fs from "node:fs"
 import * as TestHost from "../support/TestHost.js"
@@ -203,14 +202,15 @@ describe("a claim of an agent that has ended", () => {
       const dataDir = yield* TestHost.temporaryDirectory
       /** Another run of the host, on the same folders. */
       const run = <A, E>(
-        test: (host: Effect.Effect.Success<typeof program>) => Effect.Effect<A, E, TestHost.Services>,
-        options?: Omit<AirlockConfig.Options, "dataDir">
+        test: (
+          host: Effect.Effect.Success<typeof program>
+        ) => Effect.Effect<A, E, TestHost.Services | Scope.Scope>
       ) =>
         Effect.gen(function* () {
           const registry = yield* SessionRegistry.SessionRegistry
           const [known] = yield* registry.listActiveSessions()
           return yield* test(yield* on(known ?? (yield* TestHost.newSession())))
-        }).pipe(Effect.scoped, Effect.provide(TestHost.layerAt(dataDir, options)))
+        }).pipe(Effect.scoped, Effect.provide(TestHost.layerAt(dataDir)))
 
       yield* run(({ sweep, takeAndEnd, write }) =>
         Effect.gen(function* () {

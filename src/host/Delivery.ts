@@ -9,38 +9,29 @@
  *
  * @since 0.1.0
  */
-import type { SqlClient } from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Path from "node:path"
+import * as Stream from "effect/Stream"
 import type { StorageError } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
-import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Timestamp from "../protocol/Timestamp.js"
-import * as FilePermit from "../storage/FilePermit.js"
 import { fromSql } from "../storage/StorageFailure.js"
-import * as Addresses from "./Addresses.js"
 import type { AgentRouter } from "./AgentRouter.js"
 import { AirlockConfig } from "./AirlockConfig.js"
-import type { ChannelAdapter, Outcome } from "./ChannelAdapter.js"
-import * as DeliveryAttempt from "./DeliveryAttempt.js"
+import type { ChannelAdapter } from "./ChannelAdapter.js"
+import * as DeliveryLane from "./DeliveryLane.js"
 import * as DeliveryLedger from "./DeliveryLedger.js"
-import * as DeliveryLoop from "./DeliveryLoop.js"
-import * as DeliveryPlan from "./DeliveryPlan.js"
-import { Outbox } from "./Outbox.js"
-import * as OutboundQueue from "./OutboundQueue.js"
-import * as RetryDelay from "./RetryDelay.js"
-import type { SessionActivity } from "./SessionActivity.js"
+import * as DeliveryTake from "./DeliveryTake.js"
+import type { Outbox } from "./Outbox.js"
+import { SessionActivity } from "./SessionActivity.js"
 import { SessionDb } from "./SessionDb.js"
+import * as SessionLoop from "./SessionLoop.js"
 import { SessionPaths } from "./SessionPaths.js"
-import type { SessionRegistry } from "./SessionRegistry.js"
+import { SessionRegistry } from "./SessionRegistry.js"
 
 export type { Attempted, Failure, MessageKey, Source } from "./DeliveryLedger.js"
 
@@ -118,241 +109,56 @@ export class Delivery extends Context.Tag("effect-airlock/Delivery")<
   )
 }
 
-interface Lane {
-  readonly name: string
-  readonly messages: ReadonlyArray<DeliveryAttempt.Outgoing>
-}
-
-interface Taken {
-  readonly lanes: ReadonlyArray<Lane>
-  readonly failed: Drained["failed"]
-  readonly waiting: Drained["waiting"]
-}
-
-/** What is remembered of a session between drains. All of it can be found out anew. */
-interface Memory {
-  /** The lanes that somebody is sending in. */
-  readonly busy: Set<string>
-  progress: OutboundQueue.Progress | undefined
-  /** The files as they were when there was nothing to do, and until when there is nothing to do if they stay so. */
-  idle: { readonly stamps: string; readonly until: number; readonly waiting: Drained["waiting"] } | undefined
-}
-
 const operation = "Delivery.drain"
 
 const make = Effect.gen(function* () {
-  const { deliveryRetries, limits, unknownDeliveries } = yield* AirlockConfig
+  const { intervals } = yield* AirlockConfig
+  const activity = yield* SessionActivity
+  const registry = yield* SessionRegistry
   const paths = yield* SessionPaths
   const db = yield* SessionDb
-  const outbox = yield* Outbox
-  const attempt = yield* DeliveryAttempt.make(operation)
-  const memories = new Map<string, Memory>()
+  const take = yield* DeliveryTake.make(operation)
+  const send = yield* DeliveryLane.make(operation)
+  const memories = new Map<string, DeliveryTake.Memory>()
 
-  const memoryOf = (folder: string): Memory => {
+  const memoryOf = (folder: string): DeliveryTake.Memory => {
     const memory = memories.get(folder) ?? { busy: new Set(), progress: undefined, idle: undefined }
     memories.set(folder, memory)
     return memory
   }
 
-  /** Reads what is to be done, and marks what is begun, in one transaction. */
-  const plan = Effect.fnUntraced(function* (memory: Memory, now: number, own: SqlClient, agent: SqlClient) {
-    const ofAgent = <A>(query: Effect.Effect<A, SqlError>) =>
-      Effect.mapError(query, fromSql({ operation, resource: "outbound" }))
-    const attempted = yield* DeliveryLedger.attempted(own)
-    const fromAgent = yield* OutboundQueue.fromAgent(agent, {
-      progress: memory.progress,
-      tried: attempted.flatMap(({ id, source }) => (source === "agent" ? [id] : [])),
-      settledAmong: (ids) =>
-        Effect.mapError(DeliveryLedger.settledAmong(own, ids), fromSql({ operation, resource: "inbound" }))
-    }).pipe(Effect.catchTag("SqlError", (error) => ofAgent(Effect.fail(error))))
-    const entries = [...fromAgent.entries, ...(yield* OutboundQueue.fromHost(own))]
-    const planned = DeliveryPlan.make({
-      entries,
-      attempted,
-      addresses: yield* Addresses.read(own),
-      origins: yield* Addresses.origins(
-        own,
-        Array.from(new Set(entries.flatMap(({ row }) => row?.inReplyTo ?? [])))
-      ),
-      busy: memory.busy,
-      now,
-      limit: limits.drainMessages,
-      unknownDeliveries
-    })
-    const idsOf = (wanted: DeliveryLedger.Source) =>
-      planned.messages.flatMap(({ id, source }) => (source === wanted ? [id] : []))
-    const rows = {
-      agent: yield* ofAgent(
-        OutboundQueue.contents(agent, "messages_out", idsOf("agent"), limits.contentBytes)
-      ),
-      direct: yield* OutboundQueue.contents(own, "airlock_direct", idsOf("direct"), limits.contentBytes)
-    }
-    const failures = [
-      ...planned.failures,
-      ...fromAgent.gone.map((id) => ({ source: "agent" as const, id, reason: "withdrawn by the agent" }))
-    ]
-    const lanes = new Map<string, Array<DeliveryAttempt.Outgoing>>()
-    for (const message of planned.messages) {
-      const row = rows[message.source].get(message.id) ?? Either.left("not a message")
-      if (Either.isLeft(row)) failures.push({ source: message.source, id: message.id, reason: row.left })
-      else lanes.set(message.lane, [...(lanes.get(message.lane) ?? []), { ...message, row: row.right }])
-    }
-    return { ...planned, failures, progress: fromAgent.progress, lanes }
-  })
-
-  const logFailure = (ref: SessionRef, id: string, reason: string) =>
-    Effect.logWarning("Message failed").pipe(
-      Effect.annotateLogs({ sessionId: ref.sessionId, messageId: id, reason })
-    )
-
-  /** What is to be done now. The lanes are marked as busy, and in `marked`: whoever takes them has to send them. */
-  const take = Effect.fnUntraced(function* (ref: SessionRef, folder: string, marked: Array<string>) {
-    yield* FilePermit.hold(Path.join(folder, SessionLayout.outbox), { operation, resource: "outbox" })
-    const memory = memoryOf(folder)
-    const now = yield* Clock.currentTimeMillis
-    const stamps = `${yield* db.outboundStamp(ref, operation)} ${yield* db.inboundStamp(ref, operation)}`
-    if (memory.idle?.stamps === stamps && now < memory.idle.until) {
-      const nothing: Taken = { lanes: [], failed: [], waiting: memory.idle.waiting }
-      return nothing
-    }
-
-    const agent = yield* db.outbound(ref, operation)
-    const at = Timestamp.format(now)
-    const planned = yield* db.transaction(
-      ref,
-      (own) =>
-        Effect.tap(plan(memory, now, own, agent), ({ failures, lanes }) =>
-          Effect.gen(function* () {
-            for (const failure of failures) yield* DeliveryLedger.fail(own, failure, at, failure.reason)
-            for (const [first] of lanes.values()) {
-              if (first !== undefined) yield* DeliveryLedger.begin(own, first, first.attempt, at)
-            }
-          })
-        ),
-      { operation }
-    )
-    memory.progress = planned.progress
-    const isIdle = planned.lanes.size === 0 && memory.busy.size === 0 && !planned.isCut
-    memory.idle = isIdle ? { stamps, until: planned.nextAt, waiting: planned.waiting } : undefined
-    for (const lane of planned.lanes.keys()) {
-      memory.busy.add(lane)
-      marked.push(lane)
-    }
-    for (const { id, reason } of planned.failures) yield* logFailure(ref, id, reason)
-    const taken: Taken = {
-      lanes: Array.from(planned.lanes, ([name, messages]) => ({ name, messages })),
-      failed: planned.failures.map(({ id, reason }) => ({ id, reason })),
-      waiting: planned.waiting
-    }
-    return taken
-  }, Effect.scoped)
-
-  /** What an outcome means for a message: it is delivered, it waits so long, or it has failed. */
-  const verdictOf = (outcome: Outcome, attempts: number) =>
-    Effect.gen(function* () {
-      switch (outcome._tag) {
-        case "Delivered":
-          return outcome
-        case "Rejected":
-          return { _tag: "Failed" as const, reason: outcome.reason }
-        case "Unknown":
-        case "TryLater": {
-          if (outcome._tag === "Unknown" && unknownDeliveries === "hold") {
-            return { _tag: "Failed" as const, reason: `may have arrived: ${outcome.reason}` }
-          }
-          const delay = yield* RetryDelay.after(deliveryRetries, attempts)
-          if (Option.isNone(delay)) {
-            return {
-              _tag: "Failed" as const,
-              reason: `given up after ${attempts} attempts: ${outcome.reason}`
-            }
-          }
-          const hint = outcome._tag === "TryLater" ? outcome.after : Duration.zero
-          return { _tag: "Waits" as const, delay: Duration.max(delay.value, hint), reason: outcome.reason }
-        }
-      }
-    })
-
-  /**
-   * Sends what is in a lane, until one has to wait. An interruption may end an attempt, but not come between its
-   * outcome and the mark.
-   */
-  const send = (ref: SessionRef, { messages, name }: Lane, memory: Memory, restore: Restore) =>
-    Effect.gen(function* () {
-      const delivered: Array<string> = []
-      const failed: Array<Drained["failed"][number]> = []
-      for (const [index, message] of messages.entries()) {
-        const verdict = yield* verdictOf(yield* restore(attempt(ref, message)), message.attempt)
-        const next = verdict._tag === "Waits" ? undefined : messages[index + 1]
-        const now = yield* Clock.currentTimeMillis
-        const at = Timestamp.format(now)
-        const mark = (own: SqlClient) => {
-          switch (verdict._tag) {
-            case "Delivered":
-              return DeliveryLedger.deliver(own, message, {
-                at,
-                platformMessageId: verdict.platformMessageId
-              })
-            case "Failed":
-              return DeliveryLedger.fail(own, message, at, verdict.reason)
-            case "Waits":
-              return DeliveryLedger.wait(
-                own,
-                message,
-                Timestamp.format(now + Duration.toMillis(verdict.delay)),
-                verdict.reason
-              )
-          }
-        }
-        yield* db.transaction(
-          ref,
-          (own) =>
-            Effect.zipRight(
-              mark(own),
-              next === undefined ? Effect.void : DeliveryLedger.begin(own, next, next.attempt, at)
-            ),
-          { operation }
-        )
-        if (verdict._tag === "Waits") {
-          return { delivered, failed, waiting: messages.slice(index).map(({ id }) => id) }
-        }
-        if (verdict._tag === "Failed") {
-          failed.push({ id: message.id, reason: verdict.reason })
-          yield* logFailure(ref, message.id, verdict.reason)
-        } else {
-          delivered.push(message.id)
-          if (message.source === "agent") yield* outbox.clear(ref, message.id, operation)
-        }
-      }
-      return { delivered, failed, waiting: [] }
-    }).pipe(
-      Effect.ensuring(
-        Effect.sync(() => {
-          memory.busy.delete(name)
-          memory.idle = undefined
-        })
-      )
-    )
-
-  const drainWith = (ref: SessionRef, limited: DeliveryLoop.Limit): Effect.Effect<Drained, StorageError> =>
+  const drainWith = (
+    ref: SessionRef,
+    limited: SessionLoop.Limit
+  ): Effect.Effect<Drained & { readonly nextAt: number }, StorageError> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         const folder = yield* paths.session(ref)
         const memory = memoryOf(folder)
         const marked: Array<string> = []
-        const taken = yield* restore(limited(take(ref, folder, marked))).pipe(
+        const taken = yield* restore(limited(take(ref, folder, memory, marked))).pipe(
           Effect.onError(() => Effect.sync(() => marked.forEach((lane) => memory.busy.delete(lane))))
         )
         const exits = yield* Effect.forEach(
           taken.lanes,
-          (lane) => Effect.exit(send(ref, lane, memory, restore)),
+          (lane) =>
+            send(ref, lane, restore).pipe(
+              Effect.ensuring(
+                Effect.sync(() => {
+                  memory.busy.delete(lane.name)
+                  memory.idle = undefined
+                })
+              ),
+              Effect.exit
+            ),
           { concurrency: "unbounded" }
         )
         const sent = yield* Exit.all(exits).pipe(Option.getOrElse(() => Exit.succeed([])))
         return {
           delivered: sent.flatMap(({ delivered }) => delivered),
           failed: [...taken.failed, ...sent.flatMap(({ failed }) => failed)],
-          waiting: [...taken.waiting, ...sent.flatMap(({ waiting }) => waiting)]
+          waiting: [...taken.waiting, ...sent.flatMap(({ waiting }) => waiting)],
+          nextAt: Math.min(taken.nextAt, ...sent.map(({ nextAt }) => nextAt))
         }
       })
     )
@@ -384,8 +190,24 @@ const make = Effect.gen(function* () {
   }, Effect.scoped)
 
   return Delivery.of({
-    drain: Effect.fn(operation)((ref: SessionRef) => drainWith(ref, (take) => take)),
-    run: yield* DeliveryLoop.make(drainWith),
+    drain: Effect.fn(operation)((ref: SessionRef) =>
+      Effect.map(
+        drainWith(ref, (take) => take),
+        ({ delivered, failed, waiting }) => ({ delivered, failed, waiting })
+      )
+    ),
+    run: yield* SessionLoop.make(
+      {
+        name: "Delivery.run",
+        running: intervals.deliverRunning,
+        all: intervals.deliverAll,
+        word: Stream.filterMap(activity.stream, ({ ref, what }) =>
+          what === "inbound" ? Option.none() : Option.some(ref)
+        ),
+        work: (ref, limited) => Effect.map(drainWith(ref, limited), ({ nextAt }) => nextAt)
+      },
+      registry
+    ),
     failures,
     attempted: Effect.fn("Delivery.attempted")((ref: SessionRef) =>
       db.transaction(ref, DeliveryLedger.attempted, { operation: "Delivery.attempted" })
@@ -393,5 +215,3 @@ const make = Effect.gen(function* () {
     redrive
   })
 })
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>

@@ -1,0 +1,180 @@
+/**
+ * Taking messages out of a session: reading what there is, planning, and marking what is begun, in one transaction.
+ *
+ * @since 0.1.0
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Path from "node:path"
+import type { SessionRef } from "../protocol/Session.js"
+import * as SessionLayout from "../protocol/SessionLayout.js"
+import * as Timestamp from "../protocol/Timestamp.js"
+import * as FilePermit from "../storage/FilePermit.js"
+import { fromSql } from "../storage/StorageFailure.js"
+import * as Addresses from "./Addresses.js"
+import { AirlockConfig } from "./AirlockConfig.js"
+import type { Outgoing } from "./DeliveryAttempt.js"
+import * as DeliveryLedger from "./DeliveryLedger.js"
+import * as DeliveryPlan from "./DeliveryPlan.js"
+import * as OutboundQueue from "./OutboundQueue.js"
+import { SessionDb } from "./SessionDb.js"
+
+/**
+ * Messages of one chat and thread, to be sent one after the other.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Lane {
+  readonly name: string
+  readonly messages: ReadonlyArray<Outgoing>
+}
+
+/**
+ * What was taken. `nextAt` is when there is more to do, in milliseconds since 1970; infinite if nothing waits for its
+ * time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Taken {
+  readonly lanes: ReadonlyArray<Lane>
+  readonly failed: ReadonlyArray<{ readonly id: string; readonly reason: string }>
+  readonly waiting: ReadonlyArray<string>
+  readonly nextAt: number
+}
+
+/**
+ * What is remembered of a session between drains. All of it can be found out anew.
+ *
+ * - `busy`: the lanes that somebody is sending in
+ * - `progress`: how far the agent's messages are known to be settled
+ * - `idle`: what the files looked like when there was nothing to do, and until when there is nothing to do if they
+ *   stay so
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Memory {
+  readonly busy: Set<string>
+  progress: OutboundQueue.Progress | undefined
+  idle: { readonly stamps: string; readonly until: number; readonly waiting: Taken["waiting"] } | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category logging
+ */
+export const logFailure = (ref: SessionRef, id: string, reason: string): Effect.Effect<void> =>
+  Effect.logWarning("Message failed").pipe(
+    Effect.annotateLogs({ sessionId: ref.sessionId, messageId: id, reason })
+  )
+
+/**
+ * Gives the function that takes. The lanes that it takes are marked as busy, and are in `marked`, also when it is
+ * interrupted: whoever called it has to send them, or to take them out again.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (operation: string) =>
+  Effect.gen(function* () {
+    const { limits, unknownDeliveries } = yield* AirlockConfig
+    const db = yield* SessionDb
+
+    /** What is to be done, from what both files hold. */
+    const plan = Effect.fnUntraced(function* (memory: Memory, now: number, own: SqlClient, agent: SqlClient) {
+      const ofAgent = <A>(query: Effect.Effect<A, SqlError>) =>
+        Effect.mapError(query, fromSql({ operation, resource: "outbound" }))
+      const attempted = yield* DeliveryLedger.attempted(own)
+      const fromAgent = yield* OutboundQueue.fromAgent(agent, {
+        progress: memory.progress,
+        tried: attempted.flatMap(({ id, source }) => (source === "agent" ? [id] : [])),
+        settledAmong: (ids) =>
+          Effect.mapError(DeliveryLedger.settledAmong(own, ids), fromSql({ operation, resource: "inbound" }))
+      }).pipe(Effect.catchTag("SqlError", (error) => ofAgent(Effect.fail(error))))
+      const entries = [...fromAgent.entries, ...(yield* OutboundQueue.fromHost(own))]
+      const planned = DeliveryPlan.make({
+        entries,
+        attempted,
+        addresses: yield* Addresses.read(own),
+        origins: yield* Addresses.origins(
+          own,
+          Array.from(new Set(entries.flatMap(({ row }) => row?.inReplyTo ?? [])))
+        ),
+        busy: memory.busy,
+        now,
+        limit: limits.drainMessages,
+        unknownDeliveries
+      })
+      const idsOf = (wanted: DeliveryLedger.Source) =>
+        planned.messages.flatMap(({ id, source }) => (source === wanted ? [id] : []))
+      const rows = {
+        agent: yield* ofAgent(
+          OutboundQueue.contents(agent, "messages_out", idsOf("agent"), limits.contentBytes)
+        ),
+        direct: yield* OutboundQueue.contents(own, "airlock_direct", idsOf("direct"), limits.contentBytes)
+      }
+      const failures = [
+        ...planned.failures,
+        ...fromAgent.gone.map((id) => ({ source: "agent" as const, id, reason: "withdrawn by the agent" }))
+      ]
+      const lanes = new Map<string, Array<Outgoing>>()
+      for (const message of planned.messages) {
+        const row = rows[message.source].get(message.id) ?? Either.left("not a message")
+        if (Either.isLeft(row)) failures.push({ source: message.source, id: message.id, reason: row.left })
+        else lanes.set(message.lane, [...(lanes.get(message.lane) ?? []), { ...message, row: row.right }])
+      }
+      return { ...planned, failures, progress: fromAgent.progress, lanes }
+    })
+
+    return Effect.fnUntraced(function* (
+      ref: SessionRef,
+      folder: string,
+      memory: Memory,
+      marked: Array<string>
+    ) {
+      yield* FilePermit.hold(Path.join(folder, SessionLayout.outbox), { operation, resource: "outbox" })
+      const now = yield* Clock.currentTimeMillis
+      const stamps = `${yield* db.outboundStamp(ref, operation)} ${yield* db.inboundStamp(ref, operation)}`
+      if (memory.idle?.stamps === stamps && now < memory.idle.until) {
+        const { until, waiting } = memory.idle
+        const nothing: Taken = { lanes: [], nextAt: until, failed: [], waiting }
+        return nothing
+      }
+
+      const agent = yield* db.outbound(ref, operation)
+      const at = Timestamp.format(now)
+      const planned = yield* db.transaction(
+        ref,
+        (own) =>
+          Effect.tap(plan(memory, now, own, agent), ({ failures, lanes }) =>
+            Effect.gen(function* () {
+              for (const failure of failures) yield* DeliveryLedger.fail(own, failure, at, failure.reason)
+              for (const [first] of lanes.values()) {
+                if (first !== undefined) yield* DeliveryLedger.begin(own, first, first.attempt, at)
+              }
+            })
+          ),
+        { operation }
+      )
+      memory.progress = planned.progress
+      const isIdle = planned.lanes.size === 0 && memory.busy.size === 0 && !planned.isCut
+      memory.idle = isIdle ? { stamps, until: planned.nextAt, waiting: planned.waiting } : undefined
+      for (const lane of planned.lanes.keys()) {
+        memory.busy.add(lane)
+        marked.push(lane)
+      }
+      for (const { id, reason } of planned.failures) yield* logFailure(ref, id, reason)
+      const taken: Taken = {
+        lanes: Array.from(planned.lanes, ([name, messages]) => ({ name, messages })),
+        nextAt: planned.isCut ? now : planned.nextAt,
+        failed: planned.failures.map(({ id, reason }) => ({ id, reason })),
+        waiting: planned.waiting
+      }
+      return taken
+    }, Effect.scoped)
+  })

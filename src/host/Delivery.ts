@@ -131,24 +131,22 @@ const make = Effect.gen(function* () {
     ref: SessionRef,
     limited: SessionLoop.Limit
   ): Effect.Effect<Drained & { readonly nextAt: number }, StorageError> =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function* () {
-        const folder = yield* paths.session(ref)
-        const memory = memoryOf(folder)
-        const marked: Array<string> = []
-        const taken = yield* restore(limited(take(ref, folder, memory, marked))).pipe(
-          Effect.onError(() => Effect.sync(() => marked.forEach((lane) => memory.busy.delete(lane))))
-        )
+    Effect.gen(function* () {
+      const folder = yield* paths.session(ref)
+      const memory = memoryOf(folder)
+      const marked = new Set<string>()
+      const release = (lane: string) =>
+        Effect.sync(() => {
+          if (marked.delete(lane)) memory.busy.delete(lane)
+          memory.idle = undefined
+        })
+      return yield* Effect.gen(function* () {
+        const taken = yield* limited(take(ref, folder, memory, marked))
         const exits = yield* Effect.forEach(
           taken.lanes,
           (lane) =>
-            send(ref, lane, restore).pipe(
-              Effect.ensuring(
-                Effect.sync(() => {
-                  memory.busy.delete(lane.name)
-                  memory.idle = undefined
-                })
-              ),
+            Effect.uninterruptibleMask((restore) => send(ref, lane, restore)).pipe(
+              Effect.ensuring(release(lane.name)),
               Effect.exit
             ),
           { concurrency: "unbounded" }
@@ -160,8 +158,11 @@ const make = Effect.gen(function* () {
           waiting: [...taken.waiting, ...sent.flatMap(({ waiting }) => waiting)],
           nextAt: Math.min(taken.nextAt, ...sent.map(({ nextAt }) => nextAt))
         }
-      })
-    )
+      }).pipe(
+        // Of lanes that an interruption kept from being sent.
+        Effect.ensuring(Effect.suspend(() => Effect.forEach(marked, release, { discard: true })))
+      )
+    })
 
   const failures = Effect.fn("Delivery.failures")((ref: SessionRef) =>
     db.transaction(ref, DeliveryLedger.failures, { operation: "Delivery.failures" })

@@ -135,7 +135,7 @@ export const make = (operation: string) =>
       ref: SessionRef,
       folder: string,
       memory: Memory,
-      marked: Array<string>
+      marked: Set<string>
     ) {
       yield* FilePermit.hold(Path.join(folder, SessionLayout.outbox), { operation, resource: "outbox" })
       const now = yield* Clock.currentTimeMillis
@@ -166,7 +166,7 @@ export const make = (operation: string) =>
       memory.idle = isIdle ? { stamps, until: planned.nextAt, waiting: planned.waiting } : undefined
       for (const lane of planned.lanes.keys()) {
         memory.busy.add(lane)
-        marked.push(lane)
+        marked.add(lane)
       }
       for (const { id, reason } of planned.failures) yield* logFailure(ref, id, reason)
       const taken: Taken = {

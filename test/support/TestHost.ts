@@ -157,11 +157,11 @@ export const mailboxAt = (directory: string) =>
   Effect.map(Layer.build(Mailbox.Mailbox.layer({ directory })), Context.get(Mailbox.Mailbox))
 
 /** A session in a chat that the registry knows, with its folder and its routing. */
-export const newSession = (name = "chat") =>
+export const newSession = (name = "chat", channelType = "test") =>
   Effect.gen(function* () {
     const manager = yield* SessionManager.SessionManager
     const registry = yield* SessionRegistry.SessionRegistry
-    yield* registry.putMessagingGroup({ id: name, channelType: "test", platformId: name })
+    yield* registry.putMessagingGroup({ id: name, channelType, platformId: name })
     const { session } = yield* manager.resolve({
       agentGroupId: "agent",
       messagingGroupId: name,
@@ -173,8 +173,8 @@ export const newSession = (name = "chat") =>
   })
 
 /** Waits in real time until something can be seen, for at most ten seconds. Time does not pass by the TestClock. */
-export const until = (isThere: () => boolean | Effect.Effect<boolean>) =>
-  Effect.suspend(() => {
+export const until = <E = never, R = never>(isThere: () => boolean | Effect.Effect<boolean, E, R>) =>
+  Effect.suspend((): Effect.Effect<boolean, E, R> => {
     const answer = isThere()
     return typeof answer === "boolean" ? Effect.succeed(answer) : answer
   }).pipe(
@@ -184,6 +184,9 @@ export const until = (isThere: () => boolean | Effect.Effect<boolean>) =>
     Effect.repeat({ until: (there) => there, times: 5000 }),
     Effect.filterOrDieMessage((there) => there, "it did not come")
   )
+
+/** Lets whatever can go on without the clock do so. */
+export const pause = Effect.promise(() => new Promise((done) => setTimeout(done, 20)))
 
 /** The folder of a session. */
 export const folderOf = (ref: { readonly agentGroupId: string; readonly sessionId: string }) =>

@@ -1,0 +1,143 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Effect, Option } from "effect"
+import { Delivery, SessionManager, SessionRegistry } from "effect-airlock"
+import * as Fs from "node:fs"
+import * as Raw from "../support/Raw.js"
+import * as TestHost from "../support/TestHost.js"
+
+/** An agent that may write to another one, and the session that the other one has. */
+const program = Effect.gen(function* () {
+  const delivery = yield* Delivery.Delivery
+  const manager = yield* SessionManager.SessionManager
+  const registry = yield* SessionRegistry.SessionRegistry
+  const session = yield* TestHost.newSession()
+  const folder = yield* TestHost.folderOf(session)
+  const mailbox = yield* TestHost.mailboxAt(folder)
+  yield* manager.writeDestinations(session, [{ type: "agent", name: "colleague", agentGroupId: "other" }])
+  const other = Effect.gen(function* () {
+    const found = yield* registry.findSession({
+      agentGroupId: "other",
+      messagingGroupId: null,
+      threadId: null,
+      mode: "agent-shared"
+    })
+    const ref = Option.getOrThrow(found)
+    const path = yield* TestHost.folderOf(ref)
+    return {
+      ref,
+      folder: path,
+      mailbox: yield* TestHost.mailboxAt(path),
+      rows: () => Raw.query(`${path}/inbound.db`, "SELECT * FROM messages_in ORDER BY seq")
+    }
+  })
+  return { delivery, manager, registry, session, folder, mailbox, other, drain: delivery.drain(session) }
+})
+
+describe("a message for another agent", () => {
+  it.effect("arrives in the session that the agent has for all its chats, with its files", () =>
+    Effect.gen(function* () {
+      const { drain, mailbox, other, session } = yield* program
+      const { id } = yield* mailbox.send({
+        to: "colleague",
+        content: { text: "look at this" },
+        files: [{ name: "notes.txt", data: Buffer.from("notes") }]
+      })
+      expect(yield* drain).toMatchObject({ delivered: [id] })
+      const there = yield* other
+      const [message] = yield* there.mailbox.poll
+      expect(message).toMatchObject({
+        kind: "chat",
+        channelType: "agent",
+        platformId: session.agentGroupId,
+        sourceSessionId: session.sessionId,
+        trigger: 1
+      })
+      const content = JSON.parse(message?.content ?? "") as {
+        text: string
+        attachments: Array<{ localPath: string }>
+      }
+      expect(content.text).toBe("look at this")
+      const bytes = yield* there.mailbox.attachment(content.attachments[0]?.localPath ?? "")
+      expect(Buffer.from(bytes).toString()).toBe("notes")
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("is answered into the session that asked, which needs no destination for that", () =>
+    Effect.gen(function* () {
+      const { delivery, drain, mailbox, manager, other, session } = yield* program
+      // The asker's agent has another session, which must not get the answer.
+      yield* manager.resolve({
+        agentGroupId: session.agentGroupId,
+        messagingGroupId: null,
+        threadId: null,
+        mode: "agent-shared"
+      })
+      yield* mailbox.send({ to: "colleague", content: { text: "how much?" } })
+      yield* drain
+      const there = yield* other
+      const [question] = yield* there.mailbox.poll
+      const answer = yield* there.mailbox.send({
+        content: { text: "forty-two" },
+        inReplyTo: question?.id ?? ""
+      })
+      expect(yield* delivery.drain(there.ref)).toMatchObject({ delivered: [answer.id] })
+      const [reply] = yield* mailbox.poll
+      expect(reply).toMatchObject({
+        channelType: "agent",
+        platformId: "other",
+        sourceSessionId: there.ref.sessionId
+      })
+      expect(reply?.content).toContain("forty-two")
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("is refused if the agent is not among the destinations", () =>
+    Effect.gen(function* () {
+      const { delivery, drain, mailbox, registry, session } = yield* program
+      const { id } = yield* mailbox.send({
+        content: { text: "psst" },
+        channelType: "agent",
+        platformId: "stranger"
+      })
+      yield* drain
+      expect(yield* delivery.failures(session)).toMatchObject([
+        { id, reason: "not a destination of this session" }
+      ])
+      expect((yield* registry.listActiveSessions()).length).toBe(1)
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("is written once, however often it is attempted", () =>
+    Effect.gen(function* () {
+      const { drain, folder, mailbox, other } = yield* program
+      yield* mailbox.send({ to: "colleague", content: { text: "once" } })
+      yield* drain
+      // As if the host had been killed before it could say so.
+      Raw.exec(`${folder}/inbound.db`, "DELETE FROM delivered")
+      yield* drain
+      expect((yield* other).rows().length).toBe(1)
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("is a failure with a reason if the other side cannot take it", () =>
+    Effect.gen(function* () {
+      const { delivery, drain, mailbox, session } = yield* program
+      const files = Array.from({ length: 3 }, (_, n) => ({ name: `${n}`, data: Buffer.from("x".repeat(60)) }))
+      const { id } = yield* mailbox.send({ to: "colleague", content: { text: "many" }, files })
+      yield* drain
+      expect(yield* delivery.failures(session)).toMatchObject([{ id, reason: "AttachmentTooLarge" }])
+    }).pipe(TestHost.withHost({ limits: { attachmentBytes: 50 } }))
+  )
+
+  it.effect("waits while the other session cannot be written", () =>
+    Effect.gen(function* () {
+      const { delivery, drain, mailbox, other, session } = yield* program
+      yield* mailbox.send({ to: "colleague", content: { text: "first" } })
+      yield* drain
+      Fs.writeFileSync(`${(yield* other).folder}/inbound.db`, "no database")
+      const { id } = yield* mailbox.send({ to: "colleague", content: { text: "second" } })
+      expect(yield* drain).toMatchObject({ waiting: [id] })
+      expect(yield* delivery.attempted(session)).toMatchObject([{ id, reason: "inbound: not-a-database" }])
+    }).pipe(TestHost.withHost())
+  )
+})

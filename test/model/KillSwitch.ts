@@ -1,0 +1,54 @@
+/**
+ * Killing a process that runs inside the test, as kill -9 would.
+ *
+ * What a killed process wrote is there, and nothing that it would have done next. So at the moment of its death its
+ * folder is copied. The process itself goes on until it can be stopped, but in a folder that is then thrown away for the
+ * copy, and nobody outside listens to it any more.
+ */
+import { Deferred, Effect, FiberId } from "effect"
+import * as Fs from "node:fs"
+
+export interface KillSwitch {
+  readonly isAlive: () => boolean
+  /** A moment at which the process can die: before a call of the system, a statement, a word to somebody else. */
+  readonly moment: () => void
+  /** Lets it die at the k-th moment from now. */
+  readonly dieAt: (k: number) => void
+  readonly dieNow: () => void
+  /** Waits for the end. */
+  readonly death: Effect.Effect<void>
+  /** Puts what it left in the place of its folder. For when it has been stopped. */
+  readonly bury: () => void
+}
+
+/** How many moments there have been, of all processes: while it does not change, nobody does anything. */
+export const moments = { count: 0 }
+
+/** `folder` is what the process writes to; `grave` is where the copy lies until it is buried. */
+export const make = (folder: string, grave: string): KillSwitch => {
+  let isAlive = true
+  let left = Number.POSITIVE_INFINITY
+  const death = Deferred.unsafeMake<void>(FiberId.none)
+  const dieNow = () => {
+    if (!isAlive) return
+    isAlive = false
+    Fs.cpSync(folder, grave, { recursive: true, preserveTimestamps: true })
+    Deferred.unsafeDone(death, Effect.void)
+  }
+  return {
+    isAlive: () => isAlive,
+    moment: () => {
+      moments.count++
+      if (--left === 0) dieNow()
+    },
+    dieAt: (k) => {
+      left = k
+    },
+    dieNow,
+    death: Deferred.await(death),
+    bury: () => {
+      Fs.rmSync(folder, { recursive: true })
+      Fs.renameSync(grave, folder)
+    }
+  }
+}

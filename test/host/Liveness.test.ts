@@ -28,6 +28,10 @@ describe("whether an agent is stuck", () => {
     expect(Liveness.whyStuck(working(0, []), policy, 30 * minute + 1)).toBe("silence")
   })
 
+  it("counts from the start of a container that has shown nothing yet", () => {
+    expect(limitOf(Liveness.started(undefined, 10 * minute))).toBe(40 * minute)
+  })
+
   it("waits for a declared tool, up to the cap, in both cases", () => {
     expect(limitOf(working(5 * minute))).toBe(5 * minute)
     expect(limitOf(working(5 * minute, []))).toBe(30 * minute)

@@ -69,6 +69,8 @@ describe("Sweep.run", () => {
       yield* TestHost.until(() => containers.running.size === 1)
       yield* mailbox.complete(["first"])
       yield* write("second")
+      yield* TestHost.until(() => statuses()["first"] === "completed")
+      yield* settle
       yield* containers.end(session)
       yield* TestHost.until(() => containers.running.size === 1 && asked(containers).length === 2)
       expect(statuses()).toEqual({ first: "completed", second: "pending" })
@@ -110,7 +112,28 @@ describe("Sweep.run", () => {
     }).pipe(TestHost.withHost({ intervals: { sweepRunning: "1 hour", sweepAll: "1 hour" } }))
   )
 
-  it.effect("looks once more when there was word of a session while it was worked on", () =>
+  it.effect("looks once more when there was word of a session while it was looked at", () =>
+    Effect.gen(function* () {
+      const { containers, write } = yield* program
+      yield* running
+      yield* settle
+      let looks = 0
+      containers.onStatus = () =>
+        Effect.gen(function* () {
+          if (++looks > 1) return
+          yield* Effect.orDie(write("third"))
+          yield* settle
+        })
+      yield* write("first")
+      yield* TestHost.until(() => containers.running.size === 1)
+      yield* settle
+      expect(looks).toBe(0)
+      yield* write("second")
+      yield* TestHost.until(() => looks === 2)
+    }).pipe(TestHost.withHost({ intervals: { sweepRunning: "1 hour", sweepAll: "1 hour" } }))
+  )
+
+  it.effect("sees what an agent had finished that ended while it was being started", () =>
     Effect.gen(function* () {
       const { containers, mailbox, session, write } = yield* program
       yield* running

@@ -82,8 +82,9 @@ export const make = ({
         Effect.zipRight(records.remove(ref)),
         Effect.zipRight(Effect.sync(() => children.delete(keyOf(ref)))),
         Effect.zipRight(Scope.close(scope, Exit.void)),
+        // Once the layer has closed there is nobody to tell, and telling is interrupted.
         Effect.zipRight(PubSub.publish(exits, ref)),
-        Effect.zipRight(Deferred.succeed(child.ended, undefined))
+        Effect.ensuring(Deferred.succeed(child.ended, undefined))
       )
 
     const read = (output: CommandOutput, bytes: Stream.Stream<Uint8Array, PlatformError>) =>

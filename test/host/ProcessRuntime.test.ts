@@ -1,4 +1,4 @@
-import { Command } from "@effect/platform"
+import { Command, CommandExecutor, FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { describe, expect, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Option, Schema, Scope, Sink, Stream, TestClock } from "effect"
@@ -11,21 +11,28 @@ import { ProcessRecord } from "../../src/host/ProcessRecords.js"
 import * as Processes from "../support/Processes.js"
 import * as TestHost from "../support/TestHost.js"
 
+type System = Layer.Layer<FileSystem.FileSystem | CommandExecutor.CommandExecutor>
+
 /** A runtime on a data directory, until the scope closes. */
-const runtimeAt = (dataDir: string, options: ContainerRuntime.ProcessOptions) =>
+const runtimeAt = (dataDir: string, options: ContainerRuntime.ProcessOptions, system: System) =>
   Effect.map(
     Layer.build(
       ContainerRuntime.ContainerRuntime.layerProcess(options).pipe(
         Layer.provide(SessionPaths.SessionPaths.layer),
         Layer.provide(AirlockConfig.AirlockConfig.layer({ dataDir })),
-        Layer.provide(NodeContext.layer)
+        Layer.provide(system)
       )
     ),
     Context.get(ContainerRuntime.ContainerRuntime)
   )
 
 /** A runtime whose agents run `more`, or what `command` says, and count how often they were started. */
-const program = (more = "", given: Partial<ContainerRuntime.ProcessOptions> = {}, at?: string) =>
+const program = (
+  more = "",
+  given: Partial<ContainerRuntime.ProcessOptions> = {},
+  at?: string,
+  system: System = NodeContext.layer
+) =>
   Effect.gen(function* () {
     const dataDir = at ?? (yield* TestHost.temporaryDirectory)
     const folderOf = (session: Session.SessionRef) => {
@@ -34,16 +41,20 @@ const program = (more = "", given: Partial<ContainerRuntime.ProcessOptions> = {}
       return folder
     }
     const started: Array<string> = []
-    const runtime = yield* runtimeAt(dataDir, {
-      command: (session, folder) => {
-        started.push(session.sessionId)
-        expect(folder).toBe(folderOf(session))
-        return Command.make(process.execPath, ...Processes.agent(folder, more)).pipe(
-          Command.stderr("inherit")
-        )
+    const runtime = yield* runtimeAt(
+      dataDir,
+      {
+        command: (session, folder) => {
+          started.push(session.sessionId)
+          expect(folder).toBe(folderOf(session))
+          return Command.make(process.execPath, ...Processes.agent(folder, more)).pipe(
+            Command.stderr("inherit")
+          )
+        },
+        ...given
       },
-      ...given
-    })
+      system
+    )
     const session = Processes.session("sess-1")
     const folder = folderOf(session)
     /** The sessions whose agents have ended since now. */
@@ -52,6 +63,29 @@ const program = (more = "", given: Partial<ContainerRuntime.ProcessOptions> = {}
     return { dataDir, runtime, session, folder, folderOf, started, exits, records }
   })
 
+/** A system that removes no file before it may. */
+const slowToRemove = (allowed: Effect.Latch): System =>
+  Layer.effect(
+    FileSystem.FileSystem,
+    Effect.map(FileSystem.FileSystem, (files) => ({
+      ...files,
+      remove: (path, options) => allowed.whenOpen(files.remove(path, options))
+    }))
+  ).pipe(Layer.provideMerge(NodeContext.layer))
+
+/** A system that starts no process before it may. */
+const slowToStart = (allowed: Effect.Latch): System =>
+  Layer.effect(
+    CommandExecutor.CommandExecutor,
+    Effect.map(CommandExecutor.CommandExecutor, (executor) => ({
+      ...executor,
+      start: (command) => allowed.whenOpen(executor.start(command))
+    }))
+  ).pipe(Layer.provideMerge(NodeContext.layer))
+
+const untilItWaits = (fiber: Fiber.RuntimeFiber<unknown, unknown>) =>
+  TestHost.until(() => Effect.map(fiber.status, ({ _tag }) => _tag === "Suspended"))
+
 const subscribe = (runtime: ContainerRuntime.ContainerRuntime["Type"]) =>
   Effect.gen(function* () {
     const seen: Array<string> = []
@@ -59,7 +93,7 @@ const subscribe = (runtime: ContainerRuntime.ContainerRuntime["Type"]) =>
       Stream.runForEach(runtime.exits, ({ sessionId }) => Effect.sync(() => seen.push(sessionId)))
     )
     // It waits for an exit: it has subscribed.
-    yield* TestHost.until(() => Effect.map(collecting.status, ({ _tag }) => _tag === "Suspended"))
+    yield* untilItWaits(collecting)
     return seen
   })
 
@@ -172,7 +206,7 @@ describe("ContainerRuntime.layerProcess", () => {
       const woken = yield* Effect.forkScoped(
         Stream.runForEach(Stream.take(runtime.exits, 2), () => runtime.wake(session))
       )
-      yield* TestHost.until(() => Effect.map(woken.status, ({ _tag }) => _tag === "Suspended"))
+      yield* untilItWaits(woken)
       yield* runtime.wake(session)
       for (const ended of [1, 2]) {
         const pid = yield* Processes.numberIn(folder, "pid")
@@ -186,6 +220,48 @@ describe("ContainerRuntime.layerProcess", () => {
       expect(started.length).toBe(3)
       expect(yield* stateOf(runtime, session)).toBe("Running")
       expect(records().length).toBe(1)
+    })
+  )
+
+  it.scoped("starts an agent again that has ended, also while that is being seen to", () =>
+    Effect.gen(function* () {
+      const seenTo = yield* Effect.makeLatch(false)
+      const { exits, folder, runtime, session, started } = yield* program(
+        Processes.endsWhenTold,
+        {},
+        undefined,
+        slowToRemove(seenTo)
+      )
+      yield* runtime.wake(session)
+      yield* Processes.numberIn(folder, "pid")
+      Fs.writeFileSync(`${folder}/end`, "")
+      yield* TestHost.until(() =>
+        Effect.orDie(Effect.map(stateOf(runtime, session), (state) => state === "Stopped"))
+      )
+      Fs.rmSync(`${folder}/end`)
+      const waking = yield* Effect.fork(runtime.wake(session))
+      yield* untilItWaits(waking)
+      expect(started.length).toBe(1)
+      expect(exits).toEqual([])
+      yield* seenTo.open
+      yield* Fiber.join(waking)
+      expect(started.length).toBe(2)
+      expect(yield* stateOf(runtime, session)).toBe("Running")
+    })
+  )
+
+  it.scoped("leaves no agent running that was being started while its scope closed", () =>
+    Effect.gen(function* () {
+      const maySpawn = yield* Effect.makeLatch(false)
+      const scope = yield* Scope.make()
+      const dataDir = yield* TestHost.temporaryDirectory
+      const { runtime, session } = yield* Scope.extend(program("", {}, dataDir, slowToStart(maySpawn)), scope)
+      const waking = yield* Effect.fork(runtime.wake(session))
+      yield* untilItWaits(waking)
+      yield* Scope.close(scope, Exit.void)
+      yield* maySpawn.open
+      expect(Exit.isFailure(yield* Fiber.await(waking))).toBe(true)
+      expect(yield* runtime.status(session)).toEqual(ContainerRuntime.stopped)
     })
   )
 
@@ -297,10 +373,11 @@ describe("ContainerRuntime.layerProcess", () => {
         scope
       )
       const sessions = ["obeys", "ignores", "ignores too"].map((id) => Processes.session(id))
+      const folders = sessions.map(folderOf)
       yield* Effect.forEach(sessions, runtime.wake)
-      const pids = yield* Effect.forEach(sessions, (session) => Processes.numberIn(folderOf(session), "pid"))
+      const pids = yield* Effect.forEach(folders, (path) => Processes.numberIn(path, "pid"))
       const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
-      yield* TestHost.until(() => sessions.every((session) => Fs.existsSync(`${folderOf(session)}/term`)))
+      yield* TestHost.until(() => folders.every((folder) => Fs.existsSync(`${folder}/term`)))
       yield* TestHost.until(() => pids.filter(Processes.isRunning).length === 2)
       yield* TestClock.adjust("10 seconds")
       yield* Fiber.join(closing)

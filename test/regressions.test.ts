@@ -508,7 +508,7 @@ describe("what went wrong elsewhere", () => {
       yield* mailbox.complete(["m"])
       yield* sweep
       // The host cannot tell which sessions there are.
-      Raw.exec(central, "UPDATE sessions SET session_mode = 'of another version'")
+      Raw.exec(central, "ALTER TABLE sessions RENAME TO elsewhere")
       const before = TestHost.contentsOf(folder)
       yield* Effect.forkScoped(AirlockHost.run)
       yield* settle

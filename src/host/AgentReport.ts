@@ -9,6 +9,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
+import * as AgentTables from "./AgentTables.js"
 
 /**
  * The agent's last word on a message. `at` is the agent's own stamp: it tells one claim from another, and no more.
@@ -31,13 +32,6 @@ const verdictOf = (status: string): Acknowledgement["verdict"] | undefined => {
   return status === "script-skip:error" ? "failed" : undefined
 }
 
-/** A view, which may take for ever, is no table; neither is what some module makes up. */
-const hasTable = (agent: SqlClient, name: string): Effect.Effect<boolean, SqlError> =>
-  Effect.map(
-    agent`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND name = ${name} COLLATE NOCASE`,
-    (rows) => rows.length > 0
-  )
-
 /**
  * The acknowledgements of some messages. Rows that are none, and statuses that nobody knows, are passed over.
  *
@@ -49,7 +43,7 @@ export const acknowledgements = (
   ids: ReadonlyArray<string>
 ): Effect.Effect<ReadonlyArray<Acknowledgement>, SqlError> =>
   Effect.gen(function* () {
-    if (ids.length === 0 || !(yield* hasTable(agent, "processing_ack"))) return []
+    if (ids.length === 0 || !(yield* AgentTables.has(agent, "processing_ack"))) return []
     const rows =
       yield* agent`SELECT message_id AS id, iif(octet_length(status) <= 100, status, NULL) AS status,
         iif(octet_length(status_changed) <= 100, status_changed, '') AS at
@@ -78,7 +72,7 @@ const decodeTool = Schema.decodeUnknownEither(ToolRow)
  */
 export const toolTimeout = (agent: SqlClient): Effect.Effect<number, SqlError> =>
   Effect.gen(function* () {
-    if (!(yield* hasTable(agent, "container_state"))) return 0
+    if (!(yield* AgentTables.has(agent, "container_state"))) return 0
     const [row] = yield* agent`SELECT tool_declared_timeout_ms AS timeout FROM container_state
       WHERE id = 1 AND current_tool IS NOT NULL`
     return Either.match(decodeTool(row), {

@@ -26,6 +26,7 @@ import type { ChannelAdapter } from "./ChannelAdapter.js"
 import * as DeliveryLane from "./DeliveryLane.js"
 import * as DeliveryLedger from "./DeliveryLedger.js"
 import * as DeliveryTake from "./DeliveryTake.js"
+import * as OutboundQueue from "./OutboundQueue.js"
 import type { Outbox } from "./Outbox.js"
 import { SessionActivity } from "./SessionActivity.js"
 import { SessionDb } from "./SessionDb.js"
@@ -171,11 +172,11 @@ const make = Effect.gen(function* () {
   const redrive = Effect.fn("Delivery.redrive")(function* (ref: SessionRef, key: DeliveryLedger.MessageKey) {
     const operation = "Delivery.redrive"
     const agent = yield* db.outbound(ref, operation)
-    const [there] = yield* Effect.mapError(
-      agent`SELECT 1 FROM messages_out WHERE id = ${key.id}`,
+    const isThere = yield* Effect.mapError(
+      OutboundQueue.has(agent, key.id),
       fromSql({ operation, resource: "outbound" })
     )
-    if (key.source === "agent" && there === undefined) return false
+    if (key.source === "agent" && !isThere) return false
     const at = Timestamp.format(yield* Clock.currentTimeMillis)
     return yield* db.transaction(
       ref,

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import { OutboundRow } from "../protocol/Message.js"
+import * as AgentTables from "./AgentTables.js"
 import type { MessageKey } from "./DeliveryLedger.js"
 
 /**
@@ -128,6 +129,8 @@ export const fromAgent = <E>(
 ): Effect.Effect<AgentEntries, E | SqlError> =>
   Effect.gen(function* () {
     const { progress = nothing, settledAmong, tried } = options
+    // Nothing can be said of messages that may be there still.
+    if (!(yield* AgentTables.has(agent, "messages_out"))) return { entries: [], progress: nothing, gone: [] }
     const from = (yield* countUpTo(agent, progress.seq)) > progress.rows ? nothing : progress
     const ids = yield* agent<Candidate>`SELECT id, seq FROM messages_out
       WHERE (seq > ${from.seq} OR seq IS NULL OR id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(tried)})))
@@ -152,6 +155,19 @@ export const fromAgent = <E>(
       gone: ids.length < entryLimit ? tried.filter((id) => !found.has(id)) : []
     }
   })
+
+/**
+ * Whether the agent has a message of an id.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const has = (agent: SqlClient, id: string): Effect.Effect<boolean, SqlError> =>
+  Effect.flatMap(AgentTables.has(agent, "messages_out"), (isTable) =>
+    isTable
+      ? Effect.map(agent`SELECT 1 FROM messages_out WHERE id = ${id}`, (rows) => rows.length > 0)
+      : Effect.succeed(false)
+  )
 
 /**
  * The host's direct replies that are not settled, lowest number first.

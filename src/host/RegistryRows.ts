@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import type { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { SessionDbCorrupt } from "../protocol/AirlockError.js"
@@ -51,10 +52,11 @@ const SessionRow = Schema.Struct({
   container_status: Schema.NullOr(Schema.String),
   last_active: Schema.NullOr(Schema.String),
   created_at: Schema.String,
-  session_mode: Schema.NullOr(SessionMode)
+  session_mode: Schema.NullOr(Schema.String)
 })
 
 const isContainerStatus = Schema.is(ContainerStatus)
+const isSessionMode = Schema.is(SessionMode)
 
 const toSession = (row: typeof SessionRow.Type): Session =>
   new Session(
@@ -63,7 +65,8 @@ const toSession = (row: typeof SessionRow.Type): Session =>
       agentGroupId: row.agent_group_id,
       messagingGroupId: row.messaging_group_id,
       threadId: row.thread_id,
-      mode: row.session_mode,
+      // Nor is a mode that only some other version knows one by which a session is found.
+      mode: isSessionMode(row.session_mode) ? row.session_mode : null,
       agentProvider: row.agent_provider,
       // A status that only some other version knows is not one in which a session is used.
       status: row.status === "active" ? "active" : "closed",
@@ -99,6 +102,8 @@ const AgentGroupRow = Schema.Struct({
   agent_provider: Schema.NullOr(Schema.String)
 })
 
+const decodeSession = Schema.decodeUnknownEither(SessionRow)
+
 const rowsOf = <A, I, B>(schema: Schema.Schema<A, I>, convert: (row: A) => B) => {
   const decode = Schema.decodeUnknown(Schema.Array(schema))
   return (name: string, query: Effect.Effect<ReadonlyArray<unknown>, SqlError>) =>
@@ -127,6 +132,26 @@ const rowsOf = <A, I, B>(schema: Schema.Schema<A, I>, convert: (row: A) => B) =>
  * @category queries
  */
 export const sessions = rowsOf(SessionRow, toSession)
+/**
+ * The same, without rows that are not sessions: one of those must not keep all others from being looked after. They are
+ * logged.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const readableSessions = (name: string, query: Effect.Effect<ReadonlyArray<unknown>, SqlError>) =>
+  Effect.gen(function* () {
+    const [broken, rows] = Arr.separate(
+      (yield* Effect.mapError(query, failure(name))).map((row) => decodeSession(row))
+    )
+    if (broken.length > 0) {
+      yield* Effect.logError("Rows of the registry are not sessions").pipe(
+        Effect.annotateLogs({ rows: broken.length })
+      )
+    }
+    return rows.map(toSession)
+  }).pipe(Effect.withTracerEnabled(false))
+
 /**
  * The messaging groups that a query finds.
  *

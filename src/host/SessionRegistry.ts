@@ -141,7 +141,10 @@ export class SessionRegistry extends Context.Tag("effect-airlock/SessionRegistry
       ref: { readonly agentGroupId: string; readonly sessionId: string },
       change: SessionChange
     ) => Answer<void, SessionNotFound>
-    /** Active sessions, oldest first; with `containerStatus`, those whose container has one of these. */
+    /**
+     * Active sessions, oldest first; with `containerStatus`, those whose container has one of these. Rows that are
+     * not sessions are logged, and left out.
+     */
     readonly listActiveSessions: (filter?: {
       readonly containerStatus?: ReadonlyArray<ContainerStatus>
     }) => Answer<ReadonlyArray<Session>>
@@ -363,7 +366,7 @@ const make = Effect.gen(function* () {
               )
       ),
     listActiveSessions: (filter) =>
-      RegistryRows.sessions(
+      RegistryRows.readableSessions(
         "listActiveSessions",
         filter?.containerStatus === undefined
           ? sql`SELECT * FROM sessions WHERE status = 'active' ORDER BY created_at, id`

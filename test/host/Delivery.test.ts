@@ -406,4 +406,17 @@ describe("Delivery.drain", () => {
       expect(yield* drain).toMatchObject({ delivered: [id] })
     }).pipe(TestHost.withHost())
   )
+
+  it.effect("is not kept by a view that never ends where the agent's messages should be", () =>
+    Effect.gen(function* () {
+      const { drain, manager, outbound, session, texts } = yield* program
+      outbound(`DROP TABLE messages_out; CREATE VIEW messages_out AS
+        WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
+        SELECT x AS id, x AS seq, x AS kind, NULL AS in_reply_to, NULL AS deliver_after, NULL AS channel_type,
+          NULL AS platform_id, NULL AS thread_id, x AS content FROM n`)
+      yield* manager.writeOutboundDirect(session, { id: "d", kind: "chat", content: `{"text":"direct"}` })
+      expect(yield* drain).toEqual({ delivered: ["d"], failed: [], waiting: [] })
+      expect(yield* texts).toEqual(["direct"])
+    }).pipe(TestHost.withHost())
+  )
 })

@@ -7,6 +7,7 @@ import {
   Session,
   SessionDb,
   SessionManager,
+  SessionPaths,
   SessionRegistry
 } from "effect-airlock"
 import * as Fs from "node:fs"
@@ -185,5 +186,31 @@ describe("SessionRegistry", () => {
       )
       expect(blocked).toMatchObject({ _tag: "UnsafePath", reason: "not-a-directory" })
     }).pipe(Effect.scoped)
+  )
+
+  it.effect("lists what it can read, whatever else is among the sessions", () =>
+    Effect.gen(function* () {
+      const registry = yield* SessionRegistry.SessionRegistry
+      const { central } = yield* SessionPaths.SessionPaths
+      const newer = yield* TestHost.newSession("newer")
+      const broken = yield* TestHost.newSession("broken")
+      const good = yield* TestHost.newSession("good")
+      Raw.exec(
+        central,
+        `UPDATE sessions SET session_mode = 'of another version' WHERE id = '${newer.sessionId}'`
+      )
+      Raw.exec(central, `UPDATE sessions SET thread_id = x'00' WHERE id = '${broken.sessionId}'`)
+      const listed = yield* registry.listActiveSessions()
+      expect(listed.map(({ mode, sessionId }) => [sessionId, mode]).sort()).toEqual(
+        [
+          [newer.sessionId, null],
+          [good.sessionId, "shared"]
+        ].sort()
+      )
+      expect(yield* Effect.flip(registry.getSession(broken.sessionId))).toMatchObject({
+        _tag: "SessionDbCorrupt",
+        reason: "unexpected-row"
+      })
+    }).pipe(TestHost.withHost())
   )
 })

@@ -185,8 +185,8 @@ describe("Sweep.run", () => {
       const { containers, session, write } = yield* program
       const { central } = yield* SessionPaths.SessionPaths
       yield* write("hello")
-      const mode = (text: string) => Raw.exec(central, `UPDATE sessions SET session_mode = '${text}'`)
-      mode("unheard of")
+      const rename = (from: string, to: string) => Raw.exec(central, `ALTER TABLE ${from} RENAME TO ${to}`)
+      rename("sessions", "elsewhere")
       const { lines } = yield* logged(
         Effect.gen(function* () {
           yield* running
@@ -194,7 +194,7 @@ describe("Sweep.run", () => {
         })
       )
       expect(lines).toEqual(["Sweep.run: no list of sessions"])
-      mode("shared")
+      rename("elsewhere", "sessions")
       yield* TestClock.adjust("5 seconds")
       yield* TestHost.until(() => containers.running.has(session.sessionId))
     }).pipe(TestHost.withHost())

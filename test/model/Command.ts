@@ -128,8 +128,8 @@ const together = <A>(one: FastCheck.Arbitrary<A>) =>
   ])
 const never = FastCheck.constant(undefined)
 const sometime = FastCheck.oneof(
-  FastCheck.integer({ min: 1, max: 50 }),
-  FastCheck.integer({ min: 1, max: 250 })
+  FastCheck.integer({ min: 1, max: 12 }),
+  FastCheck.integer({ min: 1, max: 40 })
 )
 
 const hostCommand = (diesAt: FastCheck.Arbitrary<number | undefined>) =>

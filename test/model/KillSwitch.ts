@@ -10,7 +10,10 @@ import * as Fs from "node:fs"
 
 export interface KillSwitch {
   readonly isAlive: () => boolean
-  /** A moment at which the process can die: before a call of the system, a statement, a word to somebody else. */
+  /**
+   * A moment at which the process can die: before it changes something that others can see. When it dies between two of
+   * those makes no difference.
+   */
   readonly moment: () => void
   /** Lets it die at the k-th moment from now. */
   readonly dieAt: (k: number) => void
@@ -21,8 +24,8 @@ export interface KillSwitch {
   readonly bury: () => void
 }
 
-/** How many moments there have been, of all processes: while it does not change, nobody does anything. */
-export const moments = { count: 0 }
+/** What all processes have done so far: while it does not change, nobody does anything. */
+export const activity = { count: 0 }
 
 /** `folder` is what the process writes to; `grave` is where the copy lies until it is buried. */
 export const make = (folder: string, grave: string): KillSwitch => {
@@ -38,7 +41,7 @@ export const make = (folder: string, grave: string): KillSwitch => {
   return {
     isAlive: () => isAlive,
     moment: () => {
-      moments.count++
+      activity.count++
       if (--left === 0) dieNow()
     },
     dieAt: (k) => {

@@ -91,6 +91,8 @@ export const folderOf = (
   { agentGroupId, sessionId }: Session.SessionRef
 ): string => Path.join(world.dataDir, "v2-sessions", agentGroupId, sessionId)
 
+const copiesOf = ({ root }: World): string => Path.join(root, "copies")
+
 const graveOf = (world: World, whose: string): string => Path.join(world.root, `left-by-${whose}`)
 
 const startAgent = (world: World, session: Session.Session) =>
@@ -98,7 +100,10 @@ const startAgent = (world: World, session: Session.Session) =>
     const directory = folderOf(world, session)
     const life = KillSwitch.make(directory, graveOf(world, "agent"))
     const scope = yield* Scope.make()
-    const layer = Layer.provide(Mailbox.layerWithoutStorage({ directory }), MortalStorage.layer(life))
+    const layer = Layer.provide(
+      Mailbox.layerWithoutStorage({ directory }),
+      MortalStorage.layer(life, copiesOf(world))
+    )
     const mailbox = Context.get(yield* Layer.buildWithScope(layer, scope), Mailbox.Mailbox)
     const startedAt = yield* Clock.currentTimeMillis
     const services: Agent = { mailbox, startedAt, hands: [], claimed: new Set(), holds: new Set() }
@@ -156,7 +161,7 @@ const hostLayer = (world: World, life: KillSwitch.KillSwitch) =>
       ChannelAdapter.ChannelAdapter.layer(Platform.deliver(world.platform, world.ledger, world.story, life))
     ),
     Layer.provide(Layer.succeed(ContainerRuntime.ContainerRuntime, containers(world, life))),
-    Layer.provide(MortalStorage.layer(life))
+    Layer.provide(MortalStorage.layer(life, copiesOf(world)))
   )
 
 /** What every start of a host does: whatever of it an earlier one did is there already. */
@@ -192,8 +197,8 @@ export const untilQuiet = (isOver: () => boolean): Effect.Effect<void> =>
   Effect.promise(async () => {
     let before = -1
     for (let quiet = 0; quiet < 5 && !isOver(); quiet++) {
-      if (KillSwitch.moments.count !== before) quiet = 0
-      before = KillSwitch.moments.count
+      if (KillSwitch.activity.count !== before) quiet = 0
+      before = KillSwitch.activity.count
       await new Promise((resolve) => (quiet < 2 ? setImmediate(resolve) : setTimeout(resolve, 0)))
     }
   })

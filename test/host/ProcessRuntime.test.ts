@@ -255,12 +255,17 @@ describe("ContainerRuntime.layerProcess", () => {
       const maySpawn = yield* Effect.makeLatch(false)
       const scope = yield* Scope.make()
       const dataDir = yield* TestHost.temporaryDirectory
-      const { runtime, session } = yield* Scope.extend(program("", {}, dataDir, slowToStart(maySpawn)), scope)
+      const { runtime, session, started } = yield* Scope.extend(
+        program("", {}, dataDir, slowToStart(maySpawn)),
+        scope
+      )
       const waking = yield* Effect.fork(runtime.wake(session))
       yield* untilItWaits(waking)
       yield* Scope.close(scope, Exit.void)
       yield* maySpawn.open
       expect(Exit.isFailure(yield* Fiber.await(waking))).toBe(true)
+      yield* Effect.flip(runtime.wake(session))
+      expect(started.length).toBe(1)
       expect(yield* runtime.status(session)).toEqual(ContainerRuntime.stopped)
     })
   )

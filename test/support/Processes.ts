@@ -77,17 +77,19 @@ export const stranger = Effect.acquireRelease(
   (child) => Effect.sync(() => child.kill("SIGKILL"))
 )
 
-/** A process whose child ends, and which takes no notice of it, until the scope closes. */
+/** A process whose child has ended, and which takes no notice of that, until the scope closes. */
 export const negligent = Effect.gen(function* () {
+  const program = "exec 3<&0; cat <&3 >/dev/null & echo $!; exec sleep 1000"
   const parent = yield* Effect.acquireRelease(
-    Effect.sync(() =>
-      spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 1000"], { stdio: ["ignore", "pipe", "inherit"] })
-    ),
+    Effect.sync(() => spawn("sh", ["-c", program], { stdio: ["pipe", "pipe", "inherit"] })),
     (started) => Effect.sync(() => started.kill("SIGKILL"))
   )
   let printed = ""
   parent.stdout.on("data", (text) => (printed += String(text)))
+  // A shell might notice; what it becomes does not.
+  yield* TestHost.until(() => Fs.readFileSync(`/proc/${parent.pid}/comm`, "utf8") === "sleep\n")
   yield* TestHost.until(() => printed.includes("\n"))
+  parent.stdin.end()
   return { child: Number(printed) }
 })
 

@@ -1,7 +1,21 @@
 import { Command, CommandExecutor, FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { describe, expect, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Layer, Option, Schema, Scope, Sink, Stream, TestClock } from "effect"
+import {
+  Context,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  LogLevel,
+  Option,
+  Schema,
+  Scope,
+  Sink,
+  Stream,
+  TestClock
+} from "effect"
 import type { Session } from "effect-airlock"
 import { AirlockConfig, ContainerRuntime, SessionPaths } from "effect-airlock"
 import * as Fs from "node:fs"
@@ -71,6 +85,26 @@ const slowToRemove = (allowed: Effect.Latch): System =>
       ...files,
       remove: (path, options) => allowed.whenOpen(files.remove(path, options))
     }))
+  ).pipe(Layer.provideMerge(NodeContext.layer))
+
+/** A system on which a process is seen for a number of looks, whether it is there or not. */
+const slowToNotice = (pid: number, looks: number, onLook: () => void): System =>
+  Layer.effect(
+    FileSystem.FileSystem,
+    Effect.map(FileSystem.FileSystem, (files) => {
+      const path = `/proc/${pid}/stat`
+      const seen = Fs.readFileSync(path, "utf8")
+      let left = looks
+      return {
+        ...files,
+        readFileString: (asked, encoding) =>
+          Effect.suspend(() => {
+            if (asked !== path) return files.readFileString(asked, encoding)
+            onLook()
+            return left-- > 0 ? Effect.succeed(seen) : files.readFileString(asked, encoding)
+          })
+      }
+    })
   ).pipe(Layer.provideMerge(NodeContext.layer))
 
 /** A system that starts no process before it may. */
@@ -469,6 +503,27 @@ describe.runIf(Fs.existsSync("/proc/self/stat"))("what a host leaves behind", ()
       })
     )
   }
+
+  it.scopedLive("waits until a killed process is gone, and keeps its record if that takes too long", () =>
+    Effect.gen(function* () {
+      const dataDir = yield* TestHost.temporaryDirectory
+      const folder = `${dataDir}/airlock-processes`
+      Fs.mkdirSync(folder)
+      for (const [looks, left] of [
+        [1000, []],
+        [Number.POSITIVE_INFINITY, ["record"]]
+      ] as const) {
+        const pid = (yield* Processes.stranger).pid ?? 0
+        Fs.writeFileSync(`${folder}/record`, yield* recordOf(pid))
+        let asked = 0
+        const system = slowToNotice(pid, looks, () => (asked += 1))
+        yield* Effect.scoped(program("", {}, dataDir, system))
+        expect(asked).toBeGreaterThan(1000)
+        expect(Processes.isRunning(pid)).toBe(false)
+        expect(Fs.readdirSync(folder)).toEqual(left)
+      }
+    }).pipe(Logger.withMinimumLogLevel(LogLevel.None))
+  )
 
   it.scopedLive("removes records that are damaged or half written", () =>
     Effect.gen(function* () {

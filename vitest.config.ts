@@ -12,6 +12,8 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
-    testTimeout: 30_000
+    // A test waits for files and processes as much as it computes.
+    maxWorkers: "100%",
+    testTimeout: 60_000
   }
 })

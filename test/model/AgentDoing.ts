@@ -121,10 +121,13 @@ const finish = (world: World, agent: Agent, life: KillSwitch, verdict: Verdict, 
 
 const send = (world: World, agent: Agent, life: KillSwitch, message: Ledger.Outbound) =>
   Effect.gen(function* () {
+    const stored = Array.from(world.ledger.inbound.values()).filter(({ mayBeGone }) => !mayBeGone)
+    const largest = Math.max(0, ...stored.map(({ seq }) => seq ?? 0))
     const { id, seq } = yield* agent.mailbox.send(Asked.toSend(message))
     yield* Asked.told(world, life, (at) => {
       message.stored = { id, seq, at }
       Ledger.numbered(world.ledger, seq, "odd", message.text)
+      if (seq < largest) world.ledger.problems.push(`${message.text} is ${seq}, after ${largest}`)
     })
   })
 
@@ -147,19 +150,23 @@ export const perform = (
   switch (does._tag) {
     case "poll":
       return poll(world, agent, life)
-    case "claim":
-      return claim(world, agent, life)
+    case "take":
+      return Effect.zipRight(poll(world, agent, life), claim(world, agent, life))
     case "finish":
-      return finish(world, agent, life, does.verdict, does.onlyFirst ? agent.hands.slice(0, 1) : agent.hands)
+      return Effect.gen(function* () {
+        if (agent.hands.length === 0) yield* poll(world, agent, life)
+        const { hands } = agent
+        yield* finish(world, agent, life, does.verdict, does.onlyFirst ? hands.slice(0, 1) : hands)
+      })
     case "send":
       return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const { afterMinutes, files, lane } = does
+        const { afterMinutes, files, lane, times } = does
         const deliverAfter = afterMinutes === 0 ? undefined : now + afterMinutes * Asked.minute
-        return send(
-          world,
-          agent,
-          life,
-          Asked.newOutbound(world, { source: "agent", lane, files, deliverAfter })
+        return Effect.repeatN(
+          Effect.suspend(() =>
+            send(world, agent, life, Asked.newOutbound(world, { source: "agent", lane, files, deliverAfter }))
+          ),
+          times - 1
         )
       })
     case "work":

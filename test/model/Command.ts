@@ -46,11 +46,12 @@ export type HostDoes =
 
 export type AgentDoes =
   | { readonly _tag: "poll" }
-  | { readonly _tag: "claim" }
+  | { readonly _tag: "take" }
   | { readonly _tag: "finish"; readonly verdict: Verdict; readonly onlyFirst: boolean }
   | {
       readonly _tag: "send"
       readonly lane: Lane
+      readonly times: number
       readonly files: number
       readonly afterMinutes: number
     }
@@ -59,7 +60,7 @@ export type AgentDoes =
 
 export type Passing = "2 seconds" | "1 minute" | "10 minutes" | "3 hours"
 
-/** Several things at a time. With `diesAt`, the process is killed at that moment, or when they are done if that is before. */
+/** Several things at a time, in any order. With `diesAt`, the process is killed at that moment, or when they are done if that is before. */
 export type Command =
   | {
       readonly _tag: "host"
@@ -98,7 +99,7 @@ const hostDoes = chance<HostDoes>([
     })
   ],
   [6, tag("drain")],
-  [4, tag("sweep")],
+  [5, tag("sweep")],
   [2, FastCheck.record({ _tag: FastCheck.constant("reply"), lane })],
   [1, FastCheck.record({ _tag: FastCheck.constant("write again"), which, differs: seldom })],
   [1, FastCheck.record({ _tag: FastCheck.constant("redrive"), which })],
@@ -106,10 +107,19 @@ const hostDoes = chance<HostDoes>([
 ])
 
 const agentDoes = chance<AgentDoes>([
-  [6, FastCheck.record({ _tag: FastCheck.constant("send"), lane, files, afterMinutes })],
+  [
+    6,
+    FastCheck.record({
+      _tag: FastCheck.constant("send"),
+      lane,
+      times: FastCheck.constantFrom(1, 1, 3),
+      files,
+      afterMinutes
+    })
+  ],
   [3, FastCheck.record({ _tag: FastCheck.constant("work"), lane })],
   [2, tag("poll")],
-  [3, tag("claim")],
+  [3, tag("take")],
   [
     2,
     FastCheck.record({
@@ -148,7 +158,7 @@ const command = chance<Command>([
     FastCheck.record({
       _tag: FastCheck.constant("answer"),
       lane,
-      answer: FastCheck.constantFrom(...answers)
+      answer: FastCheck.constantFrom(...answers, ...answers.filter((answer) => answer.endsWith("dies")))
     })
   ],
   [
@@ -173,7 +183,7 @@ export const story: FastCheck.Arbitrary<Story> = FastCheck.record({
 })
 
 const detail = ({ _tag, ...rest }: HostDoes | AgentDoes): string => {
-  const said = Object.entries(rest).filter(([, value]) => value !== 0 && value !== false)
+  const said = Object.entries(rest).filter(([, value]) => value !== 0 && value !== false && value !== 1)
   return said.length === 0 ? _tag : `${_tag} (${said.map(([key, value]) => `${key} ${value}`).join(", ")})`
 }
 

@@ -127,7 +127,10 @@ export interface Settings {
   readonly timeZone: string
   readonly stuck: StuckPolicy
   readonly intervals: Intervals
-  /** How many sessions each loop looks at, and how many messages each channel is given, at a time. Default 16. */
+  /**
+   * How many sessions each loop reads at a time, and how many messages of one session are on their way to one channel
+   * at a time. How much a platform takes at once from all sessions is its adapter's affair. Default 16.
+   */
   readonly concurrency: number
   readonly limits: Limits
 }

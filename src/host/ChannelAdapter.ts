@@ -92,7 +92,8 @@ export const unknown = (reason = "no answer"): Outcome => outcomes.Unknown({ rea
 
 /**
  * Delivers one envelope. What it fails with is its own. A failure, a defect, or no answer within `deliveryTimeout`
- * counts as `Unknown`, because it may have come after the message went out.
+ * counts as `Unknown`, because it may have come after the message went out. It is called for many sessions and threads
+ * at a time; within one chat and thread, for one message after the other.
  *
  * @since 0.1.0
  * @category models

@@ -123,7 +123,12 @@ const make = Effect.gen(function* () {
   const memories = new Map<string, DeliveryTake.Memory>()
 
   const memoryOf = (folder: string): DeliveryTake.Memory => {
-    const memory = memories.get(folder) ?? { busy: new Set(), progress: undefined, idle: undefined }
+    const memory = memories.get(folder) ?? {
+      busy: new Set(),
+      passed: new Set(),
+      progress: undefined,
+      idle: undefined
+    }
     memories.set(folder, memory)
     return memory
   }
@@ -136,9 +141,11 @@ const make = Effect.gen(function* () {
       const folder = yield* paths.session(ref)
       const memory = memoryOf(folder)
       const marked = new Set<string>()
+      let isLeft = false
       const release = (lane: string) =>
         Effect.sync(() => {
           if (marked.delete(lane)) memory.busy.delete(lane)
+          if (memory.passed.delete(lane)) isLeft = true
           memory.idle = undefined
         })
       return yield* Effect.gen(function* () {
@@ -157,7 +164,9 @@ const make = Effect.gen(function* () {
           delivered: sent.flatMap(({ delivered }) => delivered),
           failed: [...taken.failed, ...sent.flatMap(({ failed }) => failed)],
           waiting: [...taken.waiting, ...sent.flatMap(({ waiting }) => waiting)],
-          nextAt: Math.min(taken.nextAt, ...sent.map(({ nextAt }) => nextAt))
+          nextAt: isLeft
+            ? yield* Clock.currentTimeMillis
+            : Math.min(taken.nextAt, ...sent.map(({ nextAt }) => nextAt))
         }
       }).pipe(
         // Of lanes that an interruption kept from being sent.
@@ -171,12 +180,14 @@ const make = Effect.gen(function* () {
 
   const redrive = Effect.fn("Delivery.redrive")(function* (ref: SessionRef, key: DeliveryLedger.MessageKey) {
     const operation = "Delivery.redrive"
-    const agent = yield* db.outbound(ref, operation)
-    const isThere = yield* Effect.mapError(
-      OutboundQueue.has(agent, key.id),
-      fromSql({ operation, resource: "outbound" })
-    )
-    if (key.source === "agent" && !isThere) return false
+    if (key.source === "agent") {
+      const agent = yield* db.outbound(ref, operation)
+      const isThere = yield* Effect.mapError(
+        OutboundQueue.has(agent, key.id),
+        fromSql({ operation, resource: "outbound" })
+      )
+      if (!isThere) return false
+    }
     const at = Timestamp.format(yield* Clock.currentTimeMillis)
     return yield* db.transaction(
       ref,

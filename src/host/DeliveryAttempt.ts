@@ -16,6 +16,7 @@ import { ChannelAdapter, rejected, unknown } from "./ChannelAdapter.js"
 import type { Planned } from "./DeliveryPlan.js"
 import type { OutboxFiles } from "./Outbox.js"
 import { Outbox } from "./Outbox.js"
+import type { SystemAction } from "./SystemActions.js"
 import { SystemActions } from "./SystemActions.js"
 
 /**
@@ -44,16 +45,27 @@ export const make = (operation: string) =>
       onNone: () => new Map<string, never>(),
       onSome: ({ handlers }) => handlers
     })
-    /** One channel that answers slowly, or not at all, takes no places of another. */
-    const places = new Map<string | null, Turn.Queue>()
-    const placesOf = (channelType: string | null): Turn.Queue => {
-      const queue = places.get(channelType) ?? Turn.makeQueue(concurrency)
-      places.set(channelType, queue)
-      return queue
-    }
+    /**
+     * Places of a session on a channel. A chat that answers slowly, or not at all, takes none of another session, and
+     * none of another channel.
+     */
+    const places = new Map<string, Turn.Queue>()
+    const inPlace = (ref: SessionRef, channelType: string | null, attempt: Effect.Effect<Outcome>) =>
+      Effect.suspend(() => {
+        const key = JSON.stringify([ref.agentGroupId, ref.sessionId, channelType])
+        const queue = places.get(key) ?? Turn.makeQueue(concurrency)
+        places.set(key, queue)
+        const forget = Effect.sync(() => {
+          if (queue.present.length === 0 && places.get(key) === queue) places.delete(key)
+        })
+        return Effect.ensuring(Turn.during(queue)(attempt), forget)
+      })
 
-    const answered = (taker: string, attempt: Effect.Effect<Outcome, unknown>): Effect.Effect<Outcome> =>
-      attempt.pipe(
+    const answered = (
+      taker: string,
+      attempt: () => Effect.Effect<Outcome, unknown>
+    ): Effect.Effect<Outcome> =>
+      Effect.suspend(attempt).pipe(
         Effect.timeoutTo({
           duration: deliveryTimeout,
           onTimeout: () => unknown(`${taker} did not answer`),
@@ -97,29 +109,29 @@ export const make = (operation: string) =>
       if (Option.isNone(content) || Option.isNone(action) || typeof action.value !== "string") {
         return Effect.succeed(rejected("names no action"))
       }
-      const handler = actions.get(action.value)
+      const asked: SystemAction = {
+        idempotencyKey: keyOf(ref, outgoing),
+        ref: { agentGroupId: ref.agentGroupId, sessionId: ref.sessionId },
+        id,
+        inReplyTo: row.inReplyTo,
+        action: action.value,
+        content: content.value
+      }
+      const handler = actions.get(asked.action)
       if (handler === undefined) return Effect.succeed(rejected("no handler for this action"))
-      return answered(
-        "the action's handler",
-        handler({
-          idempotencyKey: keyOf(ref, outgoing),
-          ref: { agentGroupId: ref.agentGroupId, sessionId: ref.sessionId },
-          id,
-          inReplyTo: row.inReplyTo,
-          action: action.value,
-          content: content.value
-        })
-      )
+      return answered("the action's handler", () => handler(asked))
     }
 
     return (ref: SessionRef, outgoing: Outgoing): Effect.Effect<Outcome> => {
       if (outgoing.row.kind === "system") return act(ref, outgoing)
       const { channelType } = outgoing.address
-      return Turn.during(placesOf(channelType))(
+      return inPlace(
+        ref,
+        channelType,
         Effect.flatMap(envelopeOf(ref, outgoing), (envelope) =>
           channelType === "agent"
-            ? agents.deliver(envelope, outgoing.returnTo)
-            : answered("the adapter", adapter.deliver(envelope))
+            ? answered("the way to the other agent", () => agents.deliver(envelope, outgoing.returnTo))
+            : answered("the adapter", () => adapter.deliver(envelope))
         )
       )
     }

@@ -86,6 +86,7 @@ export const make = (operation: string) =>
         const next = verdict._tag === "Waits" ? undefined : messages[index + 1]
         const now = yield* Clock.currentTimeMillis
         const at = Timestamp.format(now)
+        const nextAt = verdict._tag === "Waits" ? timeAfter(now, verdict.delay) : Number.POSITIVE_INFINITY
         const mark = (own: SqlClient) => {
           switch (verdict._tag) {
             case "Delivered":
@@ -96,12 +97,7 @@ export const make = (operation: string) =>
             case "Failed":
               return DeliveryLedger.fail(own, message, at, verdict.reason)
             case "Waits":
-              return DeliveryLedger.wait(
-                own,
-                message,
-                Timestamp.format(now + Duration.toMillis(verdict.delay)),
-                verdict.reason
-              )
+              return DeliveryLedger.wait(own, message, Timestamp.format(nextAt), verdict.reason)
           }
         }
         yield* db.transaction(
@@ -115,7 +111,7 @@ export const make = (operation: string) =>
         )
         if (verdict._tag === "Waits") {
           const waiting = messages.slice(index).map(({ id }) => id)
-          const stopped: Sent = { delivered, failed, waiting, nextAt: now + Duration.toMillis(verdict.delay) }
+          const stopped: Sent = { delivered, failed, waiting, nextAt }
           return stopped
         }
         if (verdict._tag === "Failed") {
@@ -130,3 +126,9 @@ export const make = (operation: string) =>
       return sent
     })
   })
+
+/** The last time that the table can hold: an adapter may say that it is never. */
+const endOfTime = 253_402_300_799_999
+
+const timeAfter = (now: number, delay: Duration.Duration): number =>
+  Math.min(now + Duration.toMillis(delay), endOfTime)

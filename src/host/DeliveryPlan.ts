@@ -31,6 +31,7 @@ export interface Planned extends MessageKey {
  * - `waiting`: the ids of those that wait for a retry of their own, or of one before them in their lane
  * - `nextAt`: when something is due that is not now, in milliseconds since 1970; infinite if nothing is
  * - `isCut`: there is more to send than the limit allows
+ * - `passed`: the busy lanes that something was left in
  *
  * @since 0.1.0
  * @category models
@@ -41,6 +42,7 @@ export interface Plan {
   readonly waiting: ReadonlyArray<string>
   readonly nextAt: number
   readonly isCut: boolean
+  readonly passed: ReadonlySet<string>
 }
 
 /**
@@ -87,6 +89,7 @@ export const make = (input: PlanInput): Plan => {
   const failures: Array<MessageKey & { readonly reason: string }> = []
   const waiting: Array<string> = []
   const blocked = new Set<string>()
+  const passed = new Set<string>()
   let nextAt = Number.POSITIVE_INFINITY
   let isCut = false
 
@@ -109,7 +112,10 @@ export const make = (input: PlanInput): Plan => {
     }
     const address = addressOf(row, addresses)
     const lane = laneOf(row, address)
-    if (busy.has(lane)) continue
+    if (busy.has(lane)) {
+      passed.add(lane)
+      continue
+    }
     if (!Timestamp.hasCome(row.deliverAfter, now)) {
       nextAt = Math.min(nextAt, instant(row.deliverAfter))
       continue
@@ -140,5 +146,5 @@ export const make = (input: PlanInput): Plan => {
       (row.inReplyTo === null ? undefined : origins.get(row.inReplyTo))?.sourceSessionId ?? null
     messages.push({ source, id, address, lane, attempt: (before?.attempts ?? 0) + 1, returnTo })
   }
-  return { messages, failures, waiting, nextAt, isCut }
+  return { messages, failures, waiting, nextAt, isCut, passed }
 }

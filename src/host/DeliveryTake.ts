@@ -51,6 +51,7 @@ export interface Taken {
  * What is remembered of a session between drains. All of it can be found out anew.
  *
  * - `busy`: the lanes that somebody is sending in
+ * - `passed`: those of them that another drain has left something in
  * - `progress`: how far the agent's messages are known to be settled
  * - `idle`: what the files looked like when there was nothing to do, and until when there is nothing to do if they
  *   stay so
@@ -60,6 +61,7 @@ export interface Taken {
  */
 export interface Memory {
   readonly busy: Set<string>
+  readonly passed: Set<string>
   progress: OutboundQueue.Progress | undefined
   idle: { readonly stamps: string; readonly until: number; readonly waiting: Taken["waiting"] } | undefined
 }
@@ -118,9 +120,15 @@ export const make = (operation: string) =>
         ),
         direct: yield* OutboundQueue.contents(own, "airlock_direct", idsOf("direct"), limits.contentBytes)
       }
+      // What is being sent may have arrived by now, and only the one who sends it knows.
+      const isInHand = (id: string) =>
+        memory.busy.size > 0 &&
+        attempted.some((one) => one.source === "agent" && one.id === id && one.state === "sending")
       const failures = [
         ...planned.failures,
-        ...fromAgent.gone.map((id) => ({ source: "agent" as const, id, reason: "withdrawn by the agent" }))
+        ...fromAgent.gone
+          .filter((id) => !isInHand(id))
+          .map((id) => ({ source: "agent" as const, id, reason: "withdrawn by the agent" }))
       ]
       const lanes = new Map<string, Array<Outgoing>>()
       for (const message of planned.messages) {
@@ -128,7 +136,13 @@ export const make = (operation: string) =>
         if (Either.isLeft(row)) failures.push({ source: message.source, id: message.id, reason: row.left })
         else lanes.set(message.lane, [...(lanes.get(message.lane) ?? []), { ...message, row: row.right }])
       }
-      return { ...planned, failures, progress: fromAgent.progress, lanes }
+      return {
+        ...planned,
+        failures,
+        progress: fromAgent.progress,
+        isCut: planned.isCut || fromAgent.isCut,
+        lanes
+      }
     })
 
     return Effect.fnUntraced(function* (
@@ -164,6 +178,7 @@ export const make = (operation: string) =>
       memory.progress = planned.progress
       const isIdle = planned.lanes.size === 0 && memory.busy.size === 0 && !planned.isCut
       memory.idle = isIdle ? { stamps, until: planned.nextAt, waiting: planned.waiting } : undefined
+      for (const lane of planned.passed) memory.passed.add(lane)
       for (const lane of planned.lanes.keys()) {
         memory.busy.add(lane)
         marked.add(lane)

@@ -79,8 +79,9 @@ const toEntries = (source: MessageKey["source"], rows: ReadonlyArray<Candidate>)
 }
 
 /**
- * How far the agent's messages are settled: all those of a number up to `seq`, which were `rows` many when that was
- * found. As long as they are no more than that, only later ones need to be looked at.
+ * What is known of the agent's messages whose number is at most `seq`: there were `rows` many, whose numbers came to
+ * `sum`, and all are settled but those whose numbers are in `open`. As long as rows and sum are the same, only `open` and
+ * later numbers need to be looked at.
  *
  * @since 0.1.0
  * @category models
@@ -88,19 +89,26 @@ const toEntries = (source: MessageKey["source"], rows: ReadonlyArray<Candidate>)
 export interface Progress {
   readonly seq: number
   readonly rows: number
+  readonly sum: number | null
+  readonly open: ReadonlyArray<number>
 }
 
-const nothing: Progress = { seq: Number.MIN_SAFE_INTEGER, rows: 0 }
+const nothing: Progress = { seq: Number.MIN_SAFE_INTEGER, rows: 0, sum: 0, open: [] }
 
-const countUpTo = (agent: SqlClient, seq: number) =>
+/** A number that this side reads as it is stored. Rows without one are looked at every time. */
+const isNumber = (seq: unknown): seq is number =>
+  typeof seq === "number" && seq > Number.MIN_SAFE_INTEGER && seq <= Number.MAX_SAFE_INTEGER
+
+const extentUpTo = (agent: SqlClient, seq: number) =>
   Effect.map(
-    agent<{ readonly rows: number }>`SELECT count(*) AS rows FROM messages_out WHERE seq <= ${seq}`,
-    ([row]) => row?.rows ?? 0
+    agent<Pick<Progress, "rows" | "sum">>`SELECT count(*) AS rows, total(seq) AS sum FROM messages_out
+      WHERE seq > ${nothing.seq} AND seq <= ${seq}`,
+    ([extent]) => extent ?? { rows: 0, sum: 0 }
   )
 
 /**
  * Which of the agent's messages are not settled, lowest number first, how far all are, and which of `tried` the agent
- * does not have any more.
+ * does not have any more. `isCut`: there are later ones, which the next look gets to.
  *
  * @since 0.1.0
  * @category models
@@ -109,6 +117,7 @@ export interface AgentEntries {
   readonly entries: ReadonlyArray<Entry>
   readonly progress: Progress
   readonly gone: ReadonlyArray<string>
+  readonly isCut: boolean
 }
 
 /**
@@ -130,12 +139,18 @@ export const fromAgent = <E>(
   Effect.gen(function* () {
     const { progress = nothing, settledAmong, tried } = options
     // Nothing can be said of messages that may be there still.
-    if (!(yield* AgentTables.has(agent, "messages_out"))) return { entries: [], progress: nothing, gone: [] }
-    const from = (yield* countUpTo(agent, progress.seq)) > progress.rows ? nothing : progress
+    if (!(yield* AgentTables.has(agent, "messages_out"))) {
+      return { entries: [], progress: nothing, gone: [], isCut: false }
+    }
+    const extent = yield* extentUpTo(agent, progress.seq)
+    const from = extent.rows === progress.rows && extent.sum === progress.sum ? progress : nothing
+    // Each part of this has an index to use. With COLLATE one had not, and the whole table was read.
     const ids = yield* agent<Candidate>`SELECT id, seq FROM messages_out
-      WHERE (seq > ${from.seq} OR seq IS NULL OR id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(tried)})))
+      WHERE (seq > ${from.seq} OR seq <= ${nothing.seq} OR seq IS NULL
+          OR seq IN (SELECT value FROM json_each(${JSON.stringify(from.open)}))
+          OR id IN (SELECT value FROM json_each(${JSON.stringify(tried)})))
         AND typeof(id) = 'text' AND octet_length(id) <= ${idBytes} AND kind IS NOT 'task_log'
-      ORDER BY typeof(seq) <> 'integer', seq LIMIT ${entryLimit}`
+      ORDER BY typeof(seq) NOT IN ('integer', 'real') OR seq <= ${nothing.seq}, seq LIMIT ${entryLimit}`
     const found = new Set(ids.map(({ id }) => id))
     const settled = yield* settledAmong(ids.map(({ id }) => id))
     const open = ids.filter(({ id }) => !settled.has(id))
@@ -145,14 +160,18 @@ export const fromAgent = <E>(
         : yield* agent<Candidate>`SELECT ${entryColumns(agent)} FROM messages_out
             WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(open.map(({ id }) => id))}))
             ORDER BY typeof(seq) <> 'integer', seq`
-    const numbered = (all: ReadonlyArray<Candidate>) =>
-      all.flatMap(({ seq }) => (typeof seq === "number" && seq > from.seq ? [seq] : []))
-    const firstOpen = numbered(open)[0]
-    const seq = firstOpen === undefined ? Math.max(from.seq, ...numbered(ids)) : firstOpen - 1
+    const numbers = (all: ReadonlyArray<Candidate>) => all.map(({ seq }) => seq).filter(isNumber)
+    const isFull = ids.length === entryLimit
+    const seq = Math.max(from.seq, ...numbers(ids))
     return {
       entries: toEntries("agent", rows),
-      progress: seq === from.seq ? from : { seq, rows: yield* countUpTo(agent, seq) },
-      gone: ids.length < entryLimit ? tried.filter((id) => !found.has(id)) : []
+      progress: {
+        seq,
+        ...(seq === progress.seq ? extent : yield* extentUpTo(agent, seq)),
+        open: numbers(open)
+      },
+      gone: isFull ? [] : tried.filter((id) => !found.has(id)),
+      isCut: isFull && seq > from.seq
     }
   })
 

@@ -107,15 +107,49 @@ describe("a message for another agent", () => {
     }).pipe(TestHost.withHost())
   )
 
-  it.effect("is written once, however often it is attempted", () =>
+  it.effect("is written once, also by a host that died before it could say so, and its successor", () =>
     Effect.gen(function* () {
-      const { drain, folder, mailbox, other } = yield* program
-      yield* mailbox.send({ to: "colleague", content: { text: "once" } })
+      const { drain, folder, mailbox, other, session } = yield* program
+      const { id } = yield* mailbox.send({ to: "colleague", content: { text: "once" } })
       yield* drain
-      // As if the host had been killed before it could say so.
-      Raw.exec(`${folder}/inbound.db`, "DELETE FROM delivered")
-      yield* drain
+      Raw.exec(
+        `${folder}/inbound.db`,
+        `DELETE FROM delivered; INSERT INTO airlock_delivery (source, message_id, state, attempts, attempted_at)
+         VALUES ('agent', '${id}', 'sending', 1, '2026-01-01T00:00:00.000Z')`
+      )
+      const dataDir = folder.slice(0, folder.indexOf("/v2-sessions"))
+      const again = yield* Effect.flatMap(Delivery.Delivery, (successor) => successor.drain(session)).pipe(
+        Effect.provide(TestHost.layerAt(dataDir))
+      )
+      expect(again).toMatchObject({ delivered: [id] })
       expect((yield* other).rows().length).toBe(1)
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("is answered into the shared session of the agent if the session that asked is closed", () =>
+    Effect.gen(function* () {
+      const { delivery, drain, mailbox, manager, other, registry, session } = yield* program
+      yield* mailbox.send({ to: "colleague", content: { text: "how much?" } })
+      yield* drain
+      const there = yield* other
+      const [question] = yield* there.mailbox.poll
+      const { session: shared } = yield* manager.resolve({
+        agentGroupId: session.agentGroupId,
+        messagingGroupId: null,
+        threadId: null,
+        mode: "agent-shared"
+      })
+      yield* registry.updateSession(session, { status: "closed" })
+      const answer = yield* there.mailbox.send({
+        content: { text: "forty-two" },
+        inReplyTo: question?.id ?? ""
+      })
+      expect(yield* delivery.drain(there.ref)).toMatchObject({ delivered: [answer.id] })
+      const rows = Raw.query(
+        `${yield* TestHost.folderOf(shared)}/inbound.db`,
+        "SELECT content FROM messages_in"
+      )
+      expect(rows.length).toBe(1)
     }).pipe(TestHost.withHost())
   )
 
@@ -127,6 +161,23 @@ describe("a message for another agent", () => {
       yield* drain
       expect(yield* delivery.failures(session)).toMatchObject([{ id, reason: "AttachmentTooLarge" }])
     }).pipe(TestHost.withHost({ limits: { attachmentBytes: 50 } }))
+  )
+
+  it.effect(
+    "is a failure with a reason if its text is more than the host takes, and the next one passes",
+    () =>
+      Effect.gen(function* () {
+        const { delivery, drain, folder, mailbox, other, session } = yield* program
+        Raw.exec(
+          `${folder}/outbound.db`,
+          `INSERT INTO messages_out (id, seq, timestamp, kind, channel_type, platform_id, content)
+         VALUES ('long', 1, '', 'chat', 'agent', 'other', '{"text":"${"x".repeat(2000)}"}')`
+        )
+        const { id } = yield* mailbox.send({ to: "colleague", content: { text: "short" } })
+        expect(yield* drain).toMatchObject({ delivered: [id] })
+        expect(yield* delivery.failures(session)).toMatchObject([{ id: "long", reason: "content too long" }])
+        expect((yield* other).rows().length).toBe(1)
+      }).pipe(TestHost.withHost({ limits: { contentBytes: 1000 } }))
   )
 
   it.effect("waits while the other session cannot be written", () =>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Ref, TestClock } from "effect"
+import { Effect, TestClock } from "effect"
 import { ChannelAdapter, Delivery, SessionManager } from "effect-airlock"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
@@ -26,7 +26,7 @@ describe("a drain of a session in which nothing changed", () => {
   it.effect("opens no database, until either side writes or a time comes (U17)", () =>
     withCountingHost(
       Effect.gen(function* () {
-        const { answer, drain, folder, manager, say, session, texts } = yield* program
+        const { answer, drain, folder, say, session, texts } = yield* program
         yield* say("hello")
         yield* quiet(drain)
         expect(yield* opensOf(drain)).toBe(0)
@@ -36,7 +36,10 @@ describe("a drain of a session in which nothing changed", () => {
         yield* quiet(drain)
         expect(yield* opensOf(drain)).toBe(0)
 
-        yield* manager.writeOutboundDirect(session, { id: "d", kind: "chat", content: `{"text":"direct"}` })
+        // A reply that another host on the same directory writes.
+        yield* Effect.flatMap(SessionManager.SessionManager, (other) =>
+          other.writeOutboundDirect(session, { id: "d", kind: "chat", content: `{"text":"direct"}` })
+        ).pipe(Effect.provide(TestHost.layerAt(folder.slice(0, folder.indexOf("/v2-sessions")))))
         yield* drain
         expect(yield* texts).toEqual(["hello", "again", "direct"])
         yield* quiet(drain)
@@ -67,25 +70,26 @@ describe("a drain of a session in which nothing changed", () => {
 })
 
 describe("a drain of a long history", () => {
-  const history = Effect.gen(function* () {
-    const its = yield* program
-    const numbers = Array.from({ length: 300 }, (_, n) => 2 * n + 1)
-    its.outbound(
-      numbers
-        .map((n) => row(n, "old"))
-        .join(";")
-        .replace(/^/, "BEGIN;")
-        .concat(";COMMIT")
-    )
-    yield* Effect.repeatN(its.drain, 3)
-    const { envelopes } = yield* TestHost.Channel
-    yield* Ref.set(envelopes, [])
-    return its
-  })
+  /** A session whose messages up to a number are settled. */
+  const history = (last: number) =>
+    Effect.gen(function* () {
+      const its = yield* program
+      its.outbound(`INSERT INTO messages_out (id, seq, timestamp, kind, content)
+      WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 2 FROM n WHERE x + 2 <= ${last})
+      SELECT 'm' || x, x, '2026-01-01T00:00:00.000Z', 'chat', '{"text":"old"}' FROM n`)
+      Raw.exec(
+        `${its.folder}/inbound.db`,
+        `INSERT INTO delivered (message_out_id, delivered_at)
+       WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 2 FROM n WHERE x + 2 <= ${last})
+       SELECT 'm' || x, '2026-01-01T00:00:00.000Z' FROM n`
+      )
+      return its
+    })
 
   it.effect("finds what is new, wherever its number is", () =>
     Effect.gen(function* () {
-      const { drain, outbound, texts } = yield* history
+      const { drain, outbound, texts } = yield* history(599)
+      yield* Effect.repeatN(drain, 2)
       outbound(row(901, "new"))
       yield* drain
       expect(yield* texts).toEqual(["new"])
@@ -102,7 +106,18 @@ describe("a drain of a long history", () => {
       expect((yield* texts).at(-1)).toBe("after pruning")
       yield* drain
       expect((yield* texts).length).toBe(4)
-    }).pipe(TestHost.withHost({ limits: { drainMessages: 1000 } }))
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("gets to what is new behind more than it looks at at once", () =>
+    Effect.gen(function* () {
+      const { delivery, outbound, texts } = yield* history(12_001)
+      outbound(row(12_003, "new"))
+      yield* Effect.forkScoped(delivery.run)
+      const step = Effect.zipRight(TestClock.adjust(0), texts)
+      yield* TestHost.until(() => Effect.map(step, (all) => all.length > 0))
+      expect(yield* texts).toEqual(["new"])
+    }).pipe(TestHost.withHost())
   )
 })
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Ref, Schedule, TestClock } from "effect"
+import { Deferred, Duration, Effect, Fiber, Ref, Schedule, TestClock } from "effect"
 import { ChannelAdapter, Delivery } from "effect-airlock"
+import * as Fs from "node:fs"
 import * as TestHost from "../support/TestHost.js"
 import { byText, program } from "./DeliveryFixtures.js"
 
@@ -147,6 +148,63 @@ describe("a message that is not delivered", () => {
       expect(yield* drain).toMatchObject({ failed: [{ id, reason: "withdrawn by the agent" }] })
       expect(yield* failures).toMatchObject([{ id }])
       expect(yield* delivery.redrive(session, { source: "agent", id })).toBe(false)
+    }).pipe(TestHost.withHost())
+  )
+})
+
+describe("a message that waits", () => {
+  for (const after of [Duration.infinity, Duration.days(1e9)]) {
+    it.effect(`waits for ever, if the adapter says ${String(after)}, and can be withdrawn`, () =>
+      Effect.gen(function* () {
+        const { answer, attempted, drain, outbound, say, texts } = yield* program
+        yield* answer(() => later(after))
+        const { id } = yield* say("hello")
+        expect(yield* drain).toMatchObject({ waiting: [id] })
+        expect(yield* attempted).toMatchObject([{ nextAt: "9999-12-31T23:59:59.999Z" }])
+        yield* TestClock.adjust("3650 days")
+        expect(yield* drain).toMatchObject({ waiting: [id] })
+        expect((yield* texts).length).toBe(1)
+        outbound("DELETE FROM messages_out")
+        expect(yield* drain).toMatchObject({ failed: [{ id, reason: "withdrawn by the agent" }] })
+      }).pipe(TestHost.withHost())
+    )
+  }
+
+  it.effect("is not given up when its agent deletes it while it is sent", () =>
+    Effect.gen(function* () {
+      const { answer, drain, envelopes, failures, outbound, say } = yield* program
+      const gate = yield* Deferred.make<ChannelAdapter.Outcome>()
+      yield* answer(() => Deferred.await(gate))
+      const { id } = yield* say("hello")
+      const first = yield* Effect.fork(drain)
+      yield* TestHost.until(() => Effect.map(envelopes, (all) => all.length === 1))
+      outbound("DELETE FROM messages_out")
+      expect(yield* drain).toEqual({ delivered: [], failed: [], waiting: [] })
+      yield* Deferred.succeed(gate, ChannelAdapter.delivered())
+      expect(yield* Fiber.join(first)).toMatchObject({ delivered: [id] })
+      expect(yield* drain).toEqual({ delivered: [], failed: [], waiting: [] })
+      expect(yield* failures).toEqual([])
+    }).pipe(TestHost.withHost())
+  )
+})
+
+describe("a direct reply", () => {
+  it.effect("can be redriven, also where the agent's file cannot be read", () =>
+    Effect.gen(function* () {
+      const { answer, delivery, drain, failures, folder, manager, session, texts } = yield* program
+      yield* answer(() => Effect.succeed(ChannelAdapter.rejected("no")))
+      yield* manager.writeOutboundDirect(session, { id: "d", kind: "chat", content: `{"text":"direct"}` })
+      yield* drain
+      expect(yield* failures).toMatchObject([{ source: "direct", id: "d", reason: "no", attempts: 1 }])
+      expect(yield* delivery.redrive(session, { source: "agent", id: "d" })).toBe(false)
+      const outbound = Fs.readFileSync(`${folder}/outbound.db`)
+      Fs.writeFileSync(`${folder}/outbound.db`, "no database")
+      expect(yield* delivery.redrive(session, { source: "direct", id: "d" })).toBe(true)
+      expect(yield* failures).toEqual([])
+      Fs.writeFileSync(`${folder}/outbound.db`, outbound)
+      yield* answer(() => Effect.succeed(ChannelAdapter.delivered()))
+      expect(yield* drain).toMatchObject({ delivered: ["d"] })
+      expect(yield* texts).toEqual(["direct", "direct"])
     }).pipe(TestHost.withHost())
   )
 })

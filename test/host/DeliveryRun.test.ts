@@ -1,7 +1,9 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Fiber, Ref, TestClock } from "effect"
-import { ChannelAdapter, Delivery, SessionManager } from "effect-airlock"
+import { Deferred, Effect, Fiber, Ref, TestClock } from "effect"
+import { ChannelAdapter, Delivery, SessionDb, SessionManager } from "effect-airlock"
 import * as Fs from "node:fs"
+import { SessionActivity } from "../../src/host/SessionActivity.js"
+import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
 import { byText, program, textOf } from "./DeliveryFixtures.js"
 
@@ -166,6 +168,116 @@ describe("Delivery.run", () => {
         yield* TestHost.until(() => arrived(text))
       }
     }).pipe(TestHost.withHost({ concurrency: 2 }))
+  )
+
+  it.effect(
+    "keeps a session at full speed beside more stuck ones of its own channel than it has places",
+    () =>
+      Effect.gen(function* () {
+        const delivery = yield* Delivery.Delivery
+        const { answer } = yield* TestHost.Channel
+        const arrived = yield* seen
+        yield* Ref.set(answer, byText({ stuck: Effect.never }))
+        for (const name of ["a", "b", "c", "d", "e"]) yield* (yield* speaking(name)).say("stuck")
+        yield* Effect.forkScoped(delivery.run)
+        yield* TestHost.until(() => arrived("stuck"))
+        yield* TestHost.pause
+        const free = yield* speaking("free")
+        const manager = yield* SessionManager.SessionManager
+        yield* manager.markContainerRunning(free.session)
+        for (const text of ["one", "two", "three"]) {
+          yield* free.say(text)
+          yield* TestClock.adjust("1 second")
+          yield* TestHost.until(() => arrived(text))
+        }
+      }).pipe(TestHost.withHost({ concurrency: 2 }))
+  )
+
+  it.effect("delivers a direct reply as soon as what is sent before it in its chat has gone", () =>
+    Effect.gen(function* () {
+      const delivery = yield* Delivery.Delivery
+      const manager = yield* SessionManager.SessionManager
+      const { answer } = yield* TestHost.Channel
+      const arrived = yield* seen
+      const gate = yield* Deferred.make<ChannelAdapter.Outcome>()
+      yield* Ref.set(answer, byText({ slow: Deferred.await(gate) }))
+      const { say, session } = yield* speaking("one")
+      yield* say("slow")
+      yield* Effect.forkScoped(delivery.run)
+      yield* TestHost.until(() => arrived("slow"))
+      yield* manager.writeOutboundDirect(session, { id: "d", kind: "chat", content: `{"text":"direct"}` })
+      yield* TestHost.pause
+      expect(yield* arrived("direct")).toBe(false)
+      yield* Deferred.succeed(gate, ChannelAdapter.delivered())
+      yield* TestHost.until(() => arrived("direct"))
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("keeps the time of one lane's retry when another lane of the session is done", () =>
+    Effect.gen(function* () {
+      const delivery = yield* Delivery.Delivery
+      const manager = yield* SessionManager.SessionManager
+      const { answer, envelopes } = yield* TestHost.Channel
+      const gate = yield* Deferred.make<ChannelAdapter.Outcome>()
+      yield* Ref.set(
+        answer,
+        byText({ slow: Deferred.await(gate), direct: Effect.succeed(ChannelAdapter.tryLater("7 seconds")) })
+      )
+      const times = (text: string) =>
+        Effect.map(Ref.get(envelopes), (all) => all.filter((one) => textOf(one) === text).length)
+      const { say, session } = yield* speaking("one")
+      yield* say("slow")
+      yield* Effect.forkScoped(delivery.run)
+      yield* TestHost.until(() => Effect.map(times("slow"), (n) => n === 1))
+      yield* manager.writeOutboundDirect(session, {
+        id: "d",
+        kind: "chat",
+        content: `{"text":"direct"}`,
+        threadId: "other"
+      })
+      const stateOf = (state: string) =>
+        Effect.map(delivery.attempted(session), (all) => all.some((one) => one.state === state))
+      yield* TestHost.until(() => stateOf("waiting"))
+      yield* TestHost.pause
+      yield* Deferred.succeed(gate, ChannelAdapter.delivered())
+      yield* TestHost.until(() => Effect.map(stateOf("sending"), (is) => !is))
+      yield* TestHost.pause
+      yield* TestClock.adjust("7 seconds")
+      yield* TestHost.until(() => Effect.map(times("direct"), (n) => n === 2))
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("ends at once when it is interrupted, also what it began because of word meanwhile", () =>
+    Effect.gen(function* () {
+      const delivery = yield* Delivery.Delivery
+      const { answer } = yield* TestHost.Channel
+      const arrived = yield* seen
+      yield* Ref.set(answer, () => Effect.never)
+      const activity = yield* SessionActivity
+      const db = yield* SessionDb.SessionDb
+      const { say, session } = yield* speaking("one")
+      const folder = yield* TestHost.folderOf(session)
+      yield* say("start")
+      const fiber = yield* Effect.fork(delivery.run)
+      yield* TestHost.until(() => arrived("start"))
+      // While the file is held here, one look waits for it, and the next has to be begun by the end of that one.
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* db.inbound(session)
+          for (const n of [1, 2]) {
+            Raw.exec(
+              `${folder}/outbound.db`,
+              `INSERT INTO messages_out (id, seq, timestamp, kind, thread_id, content)
+               VALUES ('m${n}', ${100 + n}, '2026-01-01T00:00:00.000Z', 'chat', '${n}', '{"text":"late ${n}"}')`
+            )
+            yield* activity.tell("direct", session)
+            yield* TestHost.pause
+          }
+        })
+      )
+      yield* TestHost.until(() => arrived("late 2"))
+      yield* Fiber.interrupt(fiber)
+    }).pipe(TestHost.withHost({ limits: { drainMessages: 1 } }))
   )
 
   it.effect("leaves the trouble of one session there (U2), and nothing behind when it is interrupted", () =>

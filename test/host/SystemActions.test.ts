@@ -1,13 +1,16 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Layer, Ref, TestClock } from "effect"
+import { Effect, Fiber, Layer, Ref, TestClock } from "effect"
+import type { AirlockConfig } from "effect-airlock"
 import { AirlockHost, ChannelAdapter, ContainerRuntime, Delivery, SystemActions } from "effect-airlock"
+import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
 
 const host = (shown: ReadonlyArray<string>) =>
   Effect.gen(function* () {
     const delivery = yield* Delivery.Delivery
     const session = yield* TestHost.newSession()
-    const mailbox = yield* TestHost.mailboxAt(yield* TestHost.folderOf(session))
+    const folder = yield* TestHost.folderOf(session)
+    const mailbox = yield* TestHost.mailboxAt(folder)
     return {
       shown,
       session,
@@ -16,16 +19,28 @@ const host = (shown: ReadonlyArray<string>) =>
         all.map(({ id, reason }) => ({ id, reason }))
       ),
       act: (content: Record<string, unknown>) => mailbox.send({ kind: "system", content }),
+      raw: (id: string, seq: number, content: string) =>
+        Raw.exec(
+          `${folder}/outbound.db`,
+          `INSERT INTO messages_out (id, seq, timestamp, kind, content)
+           VALUES ('${id}', ${seq}, '2026-01-01T00:00:00.000Z', 'system', '${content}')`
+        ),
       say: (text: string) => mailbox.send({ content: { text } })
     }
   })
+
+/** A handler that throws before there is anything to run. */
+const broken = (): Effect.Effect<ChannelAdapter.Outcome> => {
+  throw new Error("bug")
+}
 
 type Host = Effect.Effect.Success<ReturnType<typeof host>>
 
 /** A host that knows some actions, on a session whose agent asks for them. */
 const withActions = <A, E>(
   handlers: Record<string, SystemActions.Handler>,
-  use: (its: Host) => Effect.Effect<A, E, AirlockHost.AirlockHost>
+  use: (its: Host) => Effect.Effect<A, E, AirlockHost.AirlockHost>,
+  options: Omit<AirlockConfig.Options, "dataDir"> = {}
 ) =>
   Effect.gen(function* () {
     const dataDir = yield* TestHost.temporaryDirectory
@@ -40,7 +55,9 @@ const withActions = <A, E>(
       ContainerRuntime.ContainerRuntime.layerNone,
       SystemActions.SystemActions.layer(handlers)
     )
-    return yield* Effect.flatMap(host(shown), use).pipe(Effect.provide(AirlockHost.layer({ dataDir }, ports)))
+    return yield* Effect.flatMap(host(shown), use).pipe(
+      Effect.provide(AirlockHost.layer({ dataDir, ...options }, ports))
+    )
   }).pipe(Effect.scoped)
 
 describe("an action that an agent asks for", () => {
@@ -78,26 +95,32 @@ describe("an action that an agent asks for", () => {
   )
 
   it.effect("is a failure with a reason if nobody knows it, or it names none", () =>
-    withActions({}, ({ act, drain, failures }) =>
+    withActions({}, ({ act, drain, failures, raw }) =>
       Effect.gen(function* () {
         const unheard = yield* act({ action: "unheard-of" })
         const inherited = yield* act({ action: "toString" })
         const nameless = yield* act({ text: "please" })
         const odd = yield* act({ action: 7 })
+        raw("list", 101, `["action"]`)
+        raw("text", 103, "action")
         yield* drain
         expect(yield* failures).toEqual([
           { id: unheard.id, reason: "no handler for this action" },
           { id: inherited.id, reason: "no handler for this action" },
           { id: nameless.id, reason: "names no action" },
-          { id: odd.id, reason: "names no action" }
+          { id: odd.id, reason: "names no action" },
+          { id: "list", reason: "names no action" },
+          { id: "text", reason: "names no action" }
         ])
       })
     )
   )
 
   for (const [name, outcome] of [
-    ["fails", Effect.fail("no")],
-    ["dies", Effect.die("bug")]
+    ["fails", () => Effect.fail("no")],
+    ["dies", () => Effect.die("bug")],
+    ["does not even begin", broken],
+    ["does not know", () => Effect.succeed(ChannelAdapter.unknown())]
   ] as const) {
     it.effect(`is tried again when its handler ${name}, and holds up no chat`, () =>
       Effect.gen(function* () {
@@ -107,7 +130,7 @@ describe("an action that an agent asks for", () => {
             work: () =>
               Effect.flatMap(
                 Ref.updateAndGet(attempts, (n) => n + 1),
-                (n) => (n === 1 ? outcome : Effect.succeed(ChannelAdapter.delivered()))
+                (n) => (n === 1 ? outcome() : Effect.succeed(ChannelAdapter.delivered()))
               )
           },
           ({ act, drain, say, shown }) =>
@@ -123,6 +146,49 @@ describe("an action that an agent asks for", () => {
       })
     )
   }
+
+  it.effect("is tried again when its handler gives no answer, and holds up no chat", () =>
+    Effect.gen(function* () {
+      const attempts = yield* Ref.make<ReadonlyArray<string>>([])
+      yield* withActions(
+        {
+          work: ({ idempotencyKey }) =>
+            Effect.flatMap(
+              Ref.updateAndGet(attempts, (all) => [...all, idempotencyKey]),
+              (all) => (all.length === 1 ? Effect.never : Effect.succeed(ChannelAdapter.delivered()))
+            )
+        },
+        ({ act, drain, say, shown }) =>
+          Effect.gen(function* () {
+            const work = yield* act({ action: "work" })
+            const fiber = yield* Effect.fork(drain)
+            yield* TestHost.until(() => Effect.map(Ref.get(attempts), (all) => all.length === 1))
+            yield* say("hello")
+            yield* drain
+            expect(shown.length).toBe(1)
+            yield* TestClock.adjust("1 minute")
+            expect(yield* Fiber.join(fiber)).toMatchObject({ waiting: [work.id] })
+            yield* TestClock.adjust("1 second")
+            expect(yield* drain).toMatchObject({ delivered: [work.id] })
+            const [first, second] = yield* Ref.get(attempts)
+            expect(second).toBe(first)
+          })
+      )
+    })
+  )
+
+  it.effect("is held if nobody knows whether it was done, and the host wants that", () =>
+    withActions(
+      { work: () => Effect.fail("no") },
+      ({ act, drain, failures }) =>
+        Effect.gen(function* () {
+          const { id } = yield* act({ action: "work" })
+          yield* drain
+          expect(yield* failures).toEqual([{ id, reason: "may have arrived: the action's handler failed" }])
+        }),
+      { unknownDeliveries: "hold" }
+    )
+  )
 
   it.effect("fails with the reason that its handler gives", () =>
     withActions(

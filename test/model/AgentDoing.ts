@@ -125,7 +125,7 @@ const send = (world: World, agent: Agent, life: KillSwitch, message: Ledger.Outb
     const largest = Math.max(0, ...stored.map(({ seq }) => seq ?? 0))
     const { id, seq } = yield* agent.mailbox.send(Asked.toSend(message))
     yield* Asked.told(world, life, (at) => {
-      message.stored = { id, seq, at }
+      message.stored = { id, seq, at, kills: world.ledger.kills }
       Ledger.numbered(world.ledger, seq, "odd", message.text)
       if (seq < largest) world.ledger.problems.push(`${message.text} is ${seq}, after ${largest}`)
     })

@@ -158,7 +158,13 @@ const command = chance<Command>([
     FastCheck.record({
       _tag: FastCheck.constant("answer"),
       lane,
-      answer: FastCheck.constantFrom(...answers, ...answers.filter((answer) => answer.endsWith("dies")))
+      answer: FastCheck.oneof(
+        { weight: 3, arbitrary: FastCheck.constantFrom(...answers) },
+        {
+          weight: 1,
+          arbitrary: FastCheck.constantFrom(...answers.filter((answer) => answer.endsWith("dies")))
+        }
+      )
     })
   ],
   [

@@ -50,20 +50,41 @@ const reply = (world: World, { context, session }: Host, life: KillSwitch, lane:
     const message = Asked.newOutbound(world, { source: "direct", lane })
     const { id, seq } = yield* manager.writeOutboundDirect(session, Asked.toReply(message))
     yield* Asked.told(world, life, (at) => {
-      message.stored = { id, seq, at }
+      message.stored = { id, seq, at, kills: world.ledger.kills }
       Ledger.numbered(world.ledger, seq, "even", message.text)
     })
+  })
+
+/** What a drain should have taken: nobody has tried it before, and no host may have settled it and died. */
+const untouched = ({ ledger, platform }: World, host: Host, began: number, now: number) =>
+  Array.from(ledger.outbound.values()).flatMap(({ deliverAfter = 0, source, stored }) => {
+    if (stored === undefined || stored.at > began || stored.kills < ledger.kills || deliverAfter > now)
+      return []
+    const key = `${host.session.sessionId}/${source}/${stored.id}`
+    return platform.settled.has(key) || platform.attempts.has(key) ? [] : [stored.id]
   })
 
 const drain = (world: World, host: Host, life: KillSwitch) =>
   Effect.gen(function* () {
     const { ledger, platform } = world
     const began = ++ledger.now
+    for (const other of ledger.drains.values()) other.isAlone = false
+    const self = { isAlone: ledger.drains.size === 0 }
+    ledger.drains.set(began, self)
+    const wanted = untouched(world, host, began, yield* Clock.currentTimeMillis)
     const delivery = Context.get(host.context, Delivery.Delivery)
     const { delivered, failed, waiting } = yield* delivery
       .drain(host.session)
-      .pipe(Effect.locally(Platform.drainBegan, began))
+      .pipe(
+        Effect.locally(Platform.drainBegan, began),
+        Effect.ensuring(Effect.sync(() => ledger.drains.delete(began)))
+      )
     yield* Asked.told(world, life, () => {
+      const had = [...delivered, ...failed.map(({ id }) => id), ...waiting]
+      const left = wanted.filter((id) => !had.includes(id))
+      if (self.isAlone && world.story.drainMessages > had.length && left.length > 0) {
+        ledger.problems.push(`${left.join()} should have been taken`)
+      }
       const settle = (key: string) => {
         if ((platform.redriven.get(key) ?? 0) < began) platform.settled.add(key)
       }
@@ -75,7 +96,8 @@ const drain = (world: World, host: Host, life: KillSwitch) =>
       for (const { id } of failed) keysOf(host, id).forEach(settle)
       for (const key of waiting.flatMap((id) => keysOf(host, id))) {
         const last = platform.attempts.get(key)?.at(-1)
-        if (last?.answer === "much later") platform.notBefore.set(key, last.at + Platform.muchLater)
+        if (last?.answer === "much later" && last.since === began)
+          platform.notBefore.set(key, last.at + Platform.muchLater)
       }
     })
   })

@@ -34,7 +34,15 @@ export interface Outbound {
   readonly files: ReadonlyArray<{ readonly name: string; readonly text: string }>
   readonly deliverAfter: number | undefined
   /** What the sender was told. */
-  stored: { readonly id: string; readonly seq: number; readonly at: number } | undefined
+  stored:
+    | {
+        readonly id: string
+        readonly seq: number
+        /** By the ledger's count, and how often somebody had been killed. */
+        readonly at: number
+        readonly kills: number
+      }
+    | undefined
 }
 
 export interface Ledger {
@@ -44,6 +52,8 @@ export interface Ledger {
   readonly finals: Map<string, string>
   /** All numbers that anybody was told, and of what. */
   readonly numbers: Map<number, string>
+  /** The drains that go on, by when they began, and whether each was the only one all the time. */
+  readonly drains: Map<number, { isAlone: boolean }>
   /** How often a host or an agent was killed. */
   kills: number
   /** Counts what happens, for what was before what. */
@@ -57,6 +67,7 @@ export const make = (): Ledger => ({
   outbound: new Map(),
   finals: new Map(),
   numbers: new Map(),
+  drains: new Map(),
   kills: 0,
   now: 0,
   problems: []

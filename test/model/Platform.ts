@@ -11,6 +11,8 @@ import type { Ledger } from "./Ledger.js"
 
 interface Attempt {
   readonly at: number
+  /** When the drain began that it came with, by the ledger's count. */
+  readonly since: number
   readonly answer: Answer
 }
 
@@ -115,7 +117,7 @@ export const deliver =
         platform.answers.set(laneOf(envelope), "shown, host dies")
       }
       const answer = isShown && asked === "rejected" ? "delivered" : asked
-      platform.attempts.set(key, [...(platform.attempts.get(key) ?? []), { at, answer }])
+      platform.attempts.set(key, [...(platform.attempts.get(key) ?? []), { at, since, answer }])
       if (isShowing(answer)) show(platform, ledger, { key, text, since })
       if (answer === "shown, host dies" && platform.mayKill) life.dieNow()
       life.moment()

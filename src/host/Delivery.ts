@@ -146,7 +146,6 @@ const make = Effect.gen(function* () {
         Effect.sync(() => {
           if (marked.delete(lane)) memory.busy.delete(lane)
           if (memory.passed.delete(lane)) isLeft = true
-          memory.idle = undefined
         })
       return yield* Effect.gen(function* () {
         const taken = yield* limited(take(ref, folder, memory, marked))

@@ -176,9 +176,12 @@ export const make = (operation: string) =>
         { operation }
       )
       memory.progress = planned.progress
-      const isIdle = planned.lanes.size === 0 && memory.busy.size === 0 && !planned.isCut
+      const passed = Array.from(planned.passed)
+      for (const lane of passed) if (memory.busy.has(lane)) memory.passed.add(lane)
+      // Whoever was sending in a lane may have left it since it was passed.
+      const isMore = planned.isCut || passed.some((lane) => !memory.busy.has(lane))
+      const isIdle = planned.lanes.size === 0 && memory.busy.size === 0 && !isMore
       memory.idle = isIdle ? { stamps, until: planned.nextAt, waiting: planned.waiting } : undefined
-      for (const lane of planned.passed) memory.passed.add(lane)
       for (const lane of planned.lanes.keys()) {
         memory.busy.add(lane)
         marked.add(lane)
@@ -186,7 +189,7 @@ export const make = (operation: string) =>
       for (const { id, reason } of planned.failures) yield* logFailure(ref, id, reason)
       const taken: Taken = {
         lanes: Array.from(planned.lanes, ([name, messages]) => ({ name, messages })),
-        nextAt: planned.isCut ? now : planned.nextAt,
+        nextAt: isMore ? now : planned.nextAt,
         failed: planned.failures.map(({ id, reason }) => ({ id, reason })),
         waiting: planned.waiting
       }

@@ -58,8 +58,6 @@ export const make = (
     Effect.gen(function* () {
       const fibers = yield* FiberSet.make<void>()
       const alarms = yield* FiberMap.make<string, void>()
-      /** When the alarms go off. */
-      const times = new Map<string, number>()
       const queue = Turn.makeQueue(concurrency)
       /** The sessions that are worked on, and whether there was word of them meanwhile. */
       const busy = new Map<string, boolean>()
@@ -91,7 +89,7 @@ export const make = (
               Effect.catchAllCause((cause) =>
                 Effect.logWarning(`${options.name}: a session was left out`, cause)
               ),
-              // A fiber that is begun where nothing can be interrupted cannot be interrupted either.
+              // A fiber takes over from the one that begins it whether it can be interrupted.
               Effect.interruptible,
               Effect.ensuring(leaveOnce),
               Effect.annotateLogs({ sessionId: ref.sessionId, agentGroupId: ref.agentGroupId }),
@@ -101,23 +99,15 @@ export const make = (
             )
         }).pipe(Effect.uninterruptible)
 
-      /** Work on a session may end while other work on it, begun later, has ended: the earliest time counts. */
       const setAlarm = (key: string, ref: SessionRef, at: number) =>
-        Effect.suspend(() => {
-          if (!Number.isFinite(at) || at >= (times.get(key) ?? Number.POSITIVE_INFINITY)) return Effect.void
-          times.set(key, at)
-          const ring = Effect.suspend(() => {
-            times.delete(key)
-            return start(ref)
-          })
-          return Clock.currentTimeMillis.pipe(
-            Effect.flatMap((now) =>
-              FiberMap.run(alarms, key, Effect.delay(ring, Duration.millis(Math.max(0, at - now))))
-            ),
-            Effect.asVoid,
-            Effect.uninterruptible
-          )
-        })
+        Number.isFinite(at)
+          ? Clock.currentTimeMillis.pipe(
+              Effect.flatMap((now) =>
+                FiberMap.run(alarms, key, Effect.delay(start(ref), Duration.millis(Math.max(0, at - now))))
+              ),
+              Effect.asVoid
+            )
+          : FiberMap.remove(alarms, key)
 
       const look = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Option } from "effect"
-import { Delivery, SessionManager, SessionRegistry } from "effect-airlock"
+import { Effect, Layer, Option } from "effect"
+import { ChannelAdapter, Delivery, SessionManager, SessionRegistry } from "effect-airlock"
 import * as Fs from "node:fs"
+import { AgentRouter } from "../../src/host/AgentRouter.js"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
 
@@ -150,6 +151,22 @@ describe("a message for another agent", () => {
         "SELECT content FROM messages_in"
       )
       expect(rows.length).toBe(1)
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("waits if a bug is in its way", () =>
+    Effect.gen(function* () {
+      const { mailbox, session } = yield* program
+      const { id } = yield* mailbox.send({ to: "colleague", content: { text: "hello" } })
+      const broken = Layer.merge(
+        Layer.succeed(AgentRouter, { deliver: () => Effect.die("bug") }),
+        ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered()))
+      )
+      yield* Effect.gen(function* () {
+        const delivery = yield* Delivery.Delivery
+        expect(yield* delivery.drain(session)).toMatchObject({ waiting: [id] })
+        expect(yield* delivery.attempted(session)).toMatchObject([{ id, state: "waiting", attempts: 1 }])
+      }).pipe(Effect.provide(Layer.provide(Delivery.Delivery.layer, broken)))
     }).pipe(TestHost.withHost())
   )
 

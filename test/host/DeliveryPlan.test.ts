@@ -101,6 +101,7 @@ describe("DeliveryPlan.make", () => {
     expect(idsOf(planned.messages)).toEqual(["b"])
     expect(planned.failures).toEqual([])
     expect(planned.waiting).toEqual([])
+    expect([...planned.passed]).toEqual([busy[0]?.lane])
   })
 
   it("holds what was being sent, or sends it again, as the settings say", () => {

@@ -124,14 +124,13 @@ describe("an action that an agent asks for", () => {
   ] as const) {
     it.effect(`is tried again when its handler ${name}, and holds up no chat`, () =>
       Effect.gen(function* () {
-        const attempts = yield* Ref.make(0)
+        let attempts = 0
         yield* withActions(
           {
-            work: () =>
-              Effect.flatMap(
-                Ref.updateAndGet(attempts, (n) => n + 1),
-                (n) => (n === 1 ? outcome() : Effect.succeed(ChannelAdapter.delivered()))
-              )
+            work: () => {
+              attempts += 1
+              return attempts === 1 ? outcome() : Effect.succeed(ChannelAdapter.delivered())
+            }
           },
           ({ act, drain, say, shown }) =>
             Effect.gen(function* () {

@@ -1,6 +1,6 @@
 /**
  * An agent that asks before it acts, and a gate that answers in its stead. Run it with
- * `npx tsx examples/approvals.ts`; it ends by itself.
+ * `node --import tsx examples/approvals.ts`; it ends by itself.
  *
  * The agent is told to delete two files and asks about each; somebody says yes to one and no to the other. A message
  * that is a command is answered by the host itself, and the agent never sees it. What the agent asks its host to do
@@ -15,6 +15,7 @@ import {
   AirlockHost,
   ChannelAdapter,
   ContainerRuntime,
+  Message,
   SessionManager,
   SessionRegistry,
   SystemActions
@@ -22,9 +23,7 @@ import {
 import type { Session } from "effect-airlock"
 import { fileURLToPath } from "node:url"
 
-const Question = Schema.parseJson(
-  Schema.Struct({ type: Schema.Literal("ask_question"), questionId: Schema.String, question: Schema.String })
-)
+const Question = Schema.parseJson(Message.AskedQuestion)
 const Text = Schema.parseJson(Schema.Struct({ text: Schema.String }))
 
 /** The chat, and the person in it: whoever is asked about notes says yes, and to anything else no. */

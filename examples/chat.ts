@@ -1,5 +1,5 @@
 /**
- * Talk to an agent in the terminal: `npx tsx examples/chat.ts`. Your first line starts it. Ctrl-C, or the end of the
+ * Talk to an agent in the terminal: `node --import tsx examples/chat.ts`. Your first line starts it. Ctrl-C, or the end of the
  * input, stops everything in order; what was said is kept, and answered when you come back.
  *
  * Data goes to AIRLOCK_DATA_DIR, by default ./data.

@@ -1,6 +1,6 @@
 /**
  * Messages that come by themselves: one that recurs every two seconds, and one for a certain time. Their agent is
- * started for each, and stops when it has nothing to do. Run it with `npx tsx examples/scheduled.ts`; it ends by itself
+ * started for each, and stops when it has nothing to do. Run it with `node --import tsx examples/scheduled.ts`; it ends by itself
  * after a dozen seconds.
  *
  * Data goes to AIRLOCK_DATA_DIR, by default ./data.

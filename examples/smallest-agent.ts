@@ -1,6 +1,6 @@
 /**
  * The smallest agent: it answers every message with the same words. Run it with
- * `npx tsx examples/smallest-agent.ts SESSION_FOLDER`, or without an argument where the folder is `/workspace`.
+ * `node --import tsx examples/smallest-agent.ts SESSION_FOLDER`, or without an argument where the folder is `/workspace`.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Effect } from "effect"

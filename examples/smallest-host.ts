@@ -1,6 +1,6 @@
 /**
  * The smallest host: one session, one message, and an agent that is started when it comes. Run it with
- * `npx tsx examples/smallest-host.ts`; Ctrl-C stops it.
+ * `node --import tsx examples/smallest-host.ts`; Ctrl-C stops it.
  */
 import { Command } from "@effect/platform"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
@@ -20,7 +20,7 @@ const terminal = ChannelAdapter.ChannelAdapter.layer((envelope) =>
 
 /** Where agents come from. `ContainerRuntime.layerDocker` starts them in containers. */
 const agents = ContainerRuntime.ContainerRuntime.layerProcess({
-  command: (_session, folder) => Command.make("npx", "tsx", "examples/smallest-agent.ts", folder)
+  command: (_session, folder) => Command.make("node", "--import", "tsx", "examples/smallest-agent.ts", folder)
 })
 
 const program = Effect.gen(function* () {

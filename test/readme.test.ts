@@ -9,7 +9,7 @@ describe("the README", () => {
   it("shows the smallest host and the smallest agent as they are", () => {
     for (const name of ["smallest-host.ts", "smallest-agent.ts"]) {
       const example = Fs.readFileSync(Path.join(root, "examples", name), "utf8")
-      const code = example.slice(example.indexOf("import "))
+      const code = example.slice(example.indexOf("\nimport ") + 1)
       expect(readme).toContain("```ts\n" + code + "```")
     }
   })

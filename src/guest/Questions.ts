@@ -18,11 +18,13 @@ import { Outgoing } from "./Outgoing.js"
 import * as UniqueId from "./UniqueId.js"
 
 /**
- * A question, and where it goes.
+ * A question, and where it goes. The channel gets a message of kind `chat-sdk` whose content is a `Message.AskedQuestion`,
+ * and its host answers with `SessionManager.writeSystemResponse`.
  *
  * - `options`: what to choose from, each a text or what the channel makes of an object
  * - `content`: whatever else the channel wants to know; it becomes part of the message
- * - `questionId`: the agent's own; without one there is a new one
+ * - `questionId`: the agent's own; without one there is a new one. Whoever asks again under one id, after a restart say,
+ *   is answered by whichever answer to it comes, or has come and was not taken
  * - `timeout`: how long to wait for the answer; 5 minutes if nothing else is said
  *
  * @since 0.1.0

@@ -199,39 +199,56 @@ export const defaultMessageRetries: Schedule.Schedule<unknown> = Schedule.expone
 const given = (limits: Partial<Limits>): Partial<Limits> =>
   Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined))
 
+/** Settings that make no sense would not fail, but do nothing: no session would ever be read. */
+const checked = (settings: Settings): Settings => {
+  const { deliverAll, deliverRunning, sweepAll, sweepRunning } = settings.intervals
+  const amounts: ReadonlyArray<readonly [string, number]> = [
+    ["concurrency", settings.concurrency],
+    ...Object.entries(settings.limits),
+    ["intervals.deliverRunning", Duration.toMillis(deliverRunning)],
+    ["intervals.deliverAll", Duration.toMillis(deliverAll)],
+    ["intervals.sweepRunning", Duration.toMillis(sweepRunning)],
+    ["intervals.sweepAll", Duration.toMillis(sweepAll)]
+  ]
+  const wrong = amounts.find(([, amount]) => !(amount > 0))
+  if (wrong !== undefined) throw new RangeError(`AirlockConfig: ${wrong[0]} must be positive`)
+  return settings
+}
+
 /**
- * Settings with every default filled in. A time zone that nobody knows is a mistake in the program, and throws: with it
- * every series would end.
+ * Settings with every default filled in. Those that make no sense are a mistake in the program, and throw: a time zone
+ * that nobody knows, or a limit, an interval or a concurrency that is not positive.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options: Options): Settings => ({
-  dataDir: Path.resolve(options.dataDir),
-  unsafeAttachmentNames: options.unsafeAttachmentNames ?? "rename",
-  owner: Option.fromNullable(options.owner),
-  patience: Duration.decode(options.patience ?? "5 seconds"),
-  deliveryTimeout: Duration.decode(options.deliveryTimeout ?? "1 minute"),
-  deliveryRetries: options.deliveryRetries ?? defaultDeliveryRetries,
-  unknownDeliveries: options.unknownDeliveries ?? "resend",
-  messageRetries: options.messageRetries ?? defaultMessageRetries,
-  containerTimeout: Duration.decode(options.containerTimeout ?? "1 minute"),
-  answerExpiry: Duration.decode(options.answerExpiry ?? "10 minutes"),
-  timeZone: DateTime.zoneUnsafeMakeNamed(options.timeZone ?? "UTC").id,
-  stuck: {
-    claims: Duration.decode(options.stuck?.claims ?? "1 minute"),
-    silence: Duration.decode(options.stuck?.silence ?? "30 minutes"),
-    tool: Duration.decode(options.stuck?.tool ?? "1 hour")
-  },
-  intervals: {
-    deliverRunning: Duration.decode(options.intervals?.deliverRunning ?? "1 second"),
-    deliverAll: Duration.decode(options.intervals?.deliverAll ?? "1 minute"),
-    sweepRunning: Duration.decode(options.intervals?.sweepRunning ?? "5 seconds"),
-    sweepAll: Duration.decode(options.intervals?.sweepAll ?? "1 minute")
-  },
-  concurrency: options.concurrency ?? 16,
-  limits: { ...defaultLimits, ...given(options.limits ?? {}) }
-})
+export const make = (options: Options): Settings =>
+  checked({
+    dataDir: Path.resolve(options.dataDir),
+    unsafeAttachmentNames: options.unsafeAttachmentNames ?? "rename",
+    owner: Option.fromNullable(options.owner),
+    patience: Duration.decode(options.patience ?? "5 seconds"),
+    deliveryTimeout: Duration.decode(options.deliveryTimeout ?? "1 minute"),
+    deliveryRetries: options.deliveryRetries ?? defaultDeliveryRetries,
+    unknownDeliveries: options.unknownDeliveries ?? "resend",
+    messageRetries: options.messageRetries ?? defaultMessageRetries,
+    containerTimeout: Duration.decode(options.containerTimeout ?? "1 minute"),
+    answerExpiry: Duration.decode(options.answerExpiry ?? "10 minutes"),
+    timeZone: DateTime.zoneUnsafeMakeNamed(options.timeZone ?? "UTC").id,
+    stuck: {
+      claims: Duration.decode(options.stuck?.claims ?? "1 minute"),
+      silence: Duration.decode(options.stuck?.silence ?? "30 minutes"),
+      tool: Duration.decode(options.stuck?.tool ?? "1 hour")
+    },
+    intervals: {
+      deliverRunning: Duration.decode(options.intervals?.deliverRunning ?? "1 second"),
+      deliverAll: Duration.decode(options.intervals?.deliverAll ?? "1 minute"),
+      sweepRunning: Duration.decode(options.intervals?.sweepRunning ?? "5 seconds"),
+      sweepAll: Duration.decode(options.intervals?.sweepAll ?? "1 minute")
+    },
+    concurrency: options.concurrency ?? 16,
+    limits: { ...defaultLimits, ...given(options.limits ?? {}) }
+  })
 
 const limit = (name: string, fallback: number) =>
   Config.integer(name).pipe(
@@ -326,7 +343,14 @@ export const config: Config.Config<Settings> = Config.nested(
     })
   }),
   "AIRLOCK"
-).pipe(Config.map(({ owner, ...rest }) => make({ ...rest, owner: Option.getOrUndefined(owner) })))
+).pipe(
+  Config.mapOrFail(({ owner, ...rest }) =>
+    Either.try({
+      try: () => make({ ...rest, owner: Option.getOrUndefined(owner) }),
+      catch: (cause) => ConfigError.InvalidData([], cause instanceof Error ? cause.message : String(cause))
+    })
+  )
+)
 
 /**
  * @since 0.1.0
@@ -334,7 +358,7 @@ export const config: Config.Config<Settings> = Config.nested(
  */
 export class AirlockConfig extends Context.Tag("effect-airlock/AirlockConfig")<AirlockConfig, Settings>() {
   /**
-   * Settings that the program gives.
+   * Settings that the program gives. Those that make no sense are a defect; see `make`.
    *
    * @since 0.1.0
    */

@@ -129,7 +129,12 @@ export class ChannelAdapter extends Context.Tag("effect-airlock/ChannelAdapter")
       const deliver =
         channelType !== null && Object.hasOwn(channels, channelType) ? channels[channelType] : undefined
       return deliver === undefined
-        ? Effect.succeed(tryLater(0, "no adapter for this channel"))
+        ? Effect.succeed(
+            tryLater(
+              0,
+              `no adapter for ${channelType === null ? "a message without a channel" : `channel ${channelType}`}`
+            )
+          )
         : deliver(envelope)
     })
 }

@@ -85,7 +85,8 @@ export class SessionManager extends Context.Tag("effect-airlock/SessionManager")
     /**
      * Writes a message for the agent: attachments to `inbox/<id>/` first, then the row, then the session's
      * `lastActive`. When this succeeds the message is stored, and survives a killed process. The same id with
-     * the same content again succeeds and changes nothing; with other content it is `DuplicateMessage`.
+     * the same content again succeeds and changes nothing; with other content it is `DuplicateMessage`. The content
+     * is all that the caller says except `timestamp`: another `processAfter` is other content.
      */
     readonly writeMessage: (
       ref: SessionRef,
@@ -108,7 +109,8 @@ export class SessionManager extends Context.Tag("effect-airlock/SessionManager")
     ) => Effect.Effect<void, InvalidMessage | SessionNotFound | StorageError>
     /**
      * Writes the answer to a question that the agent asked, as a message of kind `system`. `result` must be
-     * representable as JSON. Each call writes another message.
+     * representable as JSON. Each call writes another message. Nobody checks that the question was asked: an
+     * answer that no agent takes is cancelled after `answerExpiry`.
      */
     readonly writeSystemResponse: (
       ref: SessionRef,

@@ -1,6 +1,14 @@
 /**
- * What an agent may ask its host to do. A message of kind `system` names an action, and the host's handler of that
- * name does it.
+ * What an agent may ask its host to do. A message of kind `system` names an action in its content, and the host's handler
+ * of that name does it. The agent sends it as
+ *
+ * ```ts
+ * mailbox.send({ kind: "system", content: { action: "remind", text: "…" } })
+ * ```
+ *
+ * and the host puts the handlers beside its ports: `Layer.mergeAll(channels, agents, SystemActions.layer({ remind }))`. An
+ * action may be asked for again after a crash, under the same `idempotencyKey`: what it does under that key should be
+ * the same each time, a time that it computes included.
  *
  * @since 0.1.0
  */

@@ -53,7 +53,8 @@ export type Attachment = typeof Attachment.Type
  *   carry base64 in `data` go to files, and the content then names the files
  * - `timestamp`: when it was said, in any form that `Timestamp.parse` reads; the Clock's time without it
  * - `processAfter`: not due before this time, in the same forms
- * - `recurrence`: a cron expression, in the host's `timeZone`. When the agent is done with the message, `Sweep` writes
+ * - `recurrence`: a cron expression of five fields, or six with seconds first, or `@daily` and the like, in the host's
+ *   `timeZone`. The first occurrence is due at `processAfter`, or at once without it. When the agent is done with the message, `Sweep` writes
  *   the next one of its series. One that is no expression, or never comes, fails with `InvalidMessage`
  * - `trigger`: 1 (the default) wakes the agent; 0 is context that it reads when something else wakes it
  * - `onWake`: true for a message that only the first poll after the agent starts shall see
@@ -171,6 +172,27 @@ export class OutboundRow extends Schema.Class<OutboundRow>("effect-airlock/Outbo
   threadId: Schema.NullOr(Schema.String).pipe(Schema.propertySignature, Schema.fromKey("thread_id")),
   content: Schema.String
 }) {}
+
+/**
+ * The content of a message with which an agent asks a question, as a channel sees it. It may have further keys. The answer
+ * names the `questionId`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const AskedQuestion = Schema.Struct({
+  type: Schema.Literal("ask_question"),
+  questionId: Schema.String,
+  title: Schema.optional(Schema.String),
+  question: Schema.String,
+  options: Schema.optional(Schema.Array(Schema.Unknown))
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type AskedQuestion = typeof AskedQuestion.Type
 
 /**
  * A reply that the host itself writes, without waking the agent: see `SessionManager.writeOutboundDirect`.

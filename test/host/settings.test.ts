@@ -115,12 +115,27 @@ describe("AirlockConfig", () => {
         { AIRLOCK_TIME_ZONE: "Mars/Olympus" },
         { AIRLOCK_STUCK_CLAIMS: "long" },
         { AIRLOCK_CONCURRENCY: "0" },
+        { AIRLOCK_INTERVALS_SWEEP_ALL: "0 seconds" },
         { AIRLOCK_OWNER_UID: "1000" }
       ]) {
         expect((yield* Effect.exit(read(environment)))._tag).toBe("Failure")
       }
     })
   )
+})
+
+describe("AirlockConfig.make", () => {
+  it("throws on settings with which a host would do nothing", () => {
+    const wrong: ReadonlyArray<readonly [Partial<AirlockConfig.Options>, string]> = [
+      [{ concurrency: 0 }, "concurrency"],
+      [{ limits: { drainMessages: Number.NaN } }, "drainMessages"],
+      [{ intervals: { deliverAll: 0 } }, "deliverAll"],
+      [{ timeZone: "Mars/Olympus" }, "time zone"]
+    ]
+    for (const [options, message] of wrong) {
+      expect(() => AirlockConfig.make({ dataDir: "data", ...options })).toThrow(message)
+    }
+  })
 })
 
 describe("SessionPaths", () => {

@@ -93,6 +93,8 @@ describe("a message that is not delivered", () => {
         const bad = yield* say("bad")
         const good = yield* say("good")
         yield* drain
+        expect(yield* drain).toMatchObject({ delivered: [], waiting: [bad.id, good.id] })
+        expect(yield* texts).toEqual(["bad"])
         yield* TestClock.adjust("1 second")
         expect(yield* drain).toMatchObject({ delivered: [], waiting: [bad.id, good.id] })
         yield* TestClock.adjust("1 second")

@@ -6,6 +6,7 @@ import { SessionActivity } from "../../src/host/SessionActivity.js"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
 import { byText, program, textOf } from "./DeliveryFixtures.js"
+import { logged } from "./SweepFixtures.js"
 
 const stuck: ReadonlyArray<readonly [string, Effect.Effect<ChannelAdapter.Outcome, unknown>]> = [
   ["always says later", Effect.succeed(ChannelAdapter.tryLater())],
@@ -278,6 +279,27 @@ describe("Delivery.run", () => {
       yield* TestHost.until(() => arrived("late 2"))
       yield* Fiber.interrupt(fiber)
     }).pipe(TestHost.withHost({ limits: { drainMessages: 1 } }))
+  )
+
+  it.effect("logs which session it could not drain (U2)", () =>
+    Effect.gen(function* () {
+      const delivery = yield* Delivery.Delivery
+      const arrived = yield* seen
+      const broken = yield* speaking("broken")
+      Fs.writeFileSync(`${yield* TestHost.folderOf(broken.session)}/outbound.db`, "no database")
+      yield* (yield* speaking("good")).say("good")
+      const { lines } = yield* logged(
+        Effect.gen(function* () {
+          const fiber = yield* Effect.fork(delivery.run)
+          yield* TestHost.until(() => arrived("good"))
+          yield* TestHost.pause
+          yield* Fiber.interrupt(fiber)
+        })
+      )
+      expect(lines).toEqual([
+        `Delivery.run: a session was left out agentGroupId=agent sessionId=${broken.session.sessionId}`
+      ])
+    }).pipe(TestHost.withHost())
   )
 
   it.effect("leaves the trouble of one session there (U2), and nothing behind when it is interrupted", () =>

@@ -237,19 +237,17 @@ export const listing = (folder: string): Record<string, string> => {
   return Object.fromEntries(names.map((name) => [name, contentOf(Path.join(folder, name))]))
 }
 
-/** How much of the time, in milliseconds, the event loop stood still for longer than 50 of them. */
-export const stillness = Effect.acquireRelease(
+/** How often the event loop has come round, and in how many milliseconds. */
+export const eventLoop = Effect.acquireRelease(
   Effect.sync(() => {
-    const seen = { last: performance.now(), still: 0, total: 0, stop: false }
-    const tick = () => {
-      const now = performance.now()
-      const gap = now - seen.last
-      seen.last = now
-      seen.total += gap
-      if (gap > 50) seen.still += gap
-      if (!seen.stop) setImmediate(tick)
+    const began = performance.now()
+    const seen = { turns: 0, total: 0, stop: false }
+    const turn = () => {
+      seen.turns++
+      seen.total = performance.now() - began
+      if (!seen.stop) setImmediate(turn)
     }
-    setImmediate(tick)
+    setImmediate(turn)
     return seen
   }),
   (seen) => Effect.sync(() => (seen.stop = true))

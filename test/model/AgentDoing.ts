@@ -96,6 +96,7 @@ const claim = (world: World, agent: Agent, life: KillSwitch) =>
     const claimed = yield* agent.mailbox.claim(wanted)
     yield* Asked.told(world, life, () => {
       for (const id of claimed) {
+        if (agent.claimed.has(id)) world.ledger.problems.push(`${id} was claimed twice`)
         agent.claimed.add(id)
         if (world.ledger.inbound.get(id)?.verdict !== undefined) {
           world.ledger.problems.push(`${id} was claimed after it was finished`)
@@ -152,6 +153,8 @@ export const perform = (
       return poll(world, agent, life)
     case "take":
       return Effect.zipRight(poll(world, agent, life), claim(world, agent, life))
+    case "claim":
+      return claim(world, agent, life)
     case "finish":
       return Effect.gen(function* () {
         if (agent.hands.length === 0) yield* poll(world, agent, life)

@@ -47,6 +47,7 @@ export type HostDoes =
 export type AgentDoes =
   | { readonly _tag: "poll" }
   | { readonly _tag: "take" }
+  | { readonly _tag: "claim" }
   | { readonly _tag: "finish"; readonly verdict: Verdict; readonly onlyFirst: boolean }
   | {
       readonly _tag: "send"
@@ -120,6 +121,7 @@ const agentDoes = chance<AgentDoes>([
   [3, FastCheck.record({ _tag: FastCheck.constant("work"), lane })],
   [2, tag("poll")],
   [3, tag("take")],
+  [1, tag("claim")],
   [
     2,
     FastCheck.record({

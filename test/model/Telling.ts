@@ -71,6 +71,10 @@ const healing: ReadonlyArray<Command> = [
 const heal = (world: World) =>
   Effect.gen(function* () {
     world.platform.answers.clear()
+    // No time passes at first, and then not much, so that some things have to wait.
+    yield* obey(world, host({ _tag: "drain" }))
+    yield* TestClock.adjust("1 minute")
+    yield* obey(world, host({ _tag: "drain" }))
     yield* Worlds.endAgent(world)
     yield* TestClock.adjust("1 day")
     for (let round = 0; round < 12; round++) {

@@ -6,8 +6,11 @@ import { Delivery } from "effect-airlock"
 import * as Fs from "node:fs"
 import * as AgentDoing from "./AgentDoing.js"
 import type { Command, HostDoes, Story } from "./Command.js"
+import * as AgentProcess from "./AgentProcess.js"
 import * as HostDoing from "./HostDoing.js"
+import * as HostProcess from "./HostProcess.js"
 import * as Promises from "./Promises.js"
+import * as Running from "./Running.js"
 import type { World } from "./World.js"
 import * as Worlds from "./World.js"
 
@@ -16,14 +19,14 @@ const all = { concurrency: "unbounded", discard: true } as const
 const obey = (world: World, command: Command): Effect.Effect<void> => {
   switch (command._tag) {
     case "host":
-      return Worlds.asHost(
+      return HostProcess.asHost(
         world,
         (host, life) =>
           Effect.forEach(command.does, (does) => HostDoing.perform(world, host, life, does), all),
         command.diesAt
       )
     case "agent":
-      return Worlds.asAgent(
+      return AgentProcess.asAgent(
         world,
         (agent, life) =>
           Effect.forEach(command.does, (does) => AgentDoing.perform(world, agent, life, does), all),
@@ -35,8 +38,10 @@ const obey = (world: World, command: Command): Effect.Effect<void> => {
         world.platform.mayKill = false
         yield* Effect.all(
           [
-            Worlds.asHost(world, (host, life) => HostDoing.perform(world, host, life, command.host)),
-            Worlds.asAgent(world, (agent, life) => AgentDoing.perform(world, agent, life, command.agent))
+            HostProcess.asHost(world, (host, life) => HostDoing.perform(world, host, life, command.host)),
+            AgentProcess.asAgent(world, (agent, life) =>
+              AgentDoing.perform(world, agent, life, command.agent)
+            )
           ],
           all
         )
@@ -47,7 +52,7 @@ const obey = (world: World, command: Command): Effect.Effect<void> => {
     case "time":
       return Effect.zipRight(
         TestClock.adjust(command.passes),
-        Worlds.untilQuiet(() => false)
+        Running.untilQuiet(() => false)
       )
   }
 }
@@ -75,7 +80,7 @@ const heal = (world: World) =>
     yield* obey(world, host({ _tag: "drain" }))
     yield* TestClock.adjust("1 minute")
     yield* obey(world, host({ _tag: "drain" }))
-    yield* Worlds.endAgent(world)
+    yield* AgentProcess.end(world)
     yield* TestClock.adjust("1 day")
     for (let round = 0; round < 12; round++) {
       for (const command of healing) yield* obey(world, command)
@@ -85,7 +90,7 @@ const heal = (world: World) =>
   })
 
 const check = (world: World) =>
-  Worlds.asHost(world, (host) =>
+  HostProcess.asHost(world, (host) =>
     Effect.gen(function* () {
       const delivery = Context.get(host.context, Delivery.Delivery)
       const failures = yield* delivery.failures(host.session)
@@ -93,6 +98,9 @@ const check = (world: World) =>
       yield* Promises.check(world, host, { failures, attempted })
     })
   )
+
+/** Stops both sides, as when the machine goes down in order. */
+const end = (world: World) => Effect.zipRight(AgentProcess.end(world), HostProcess.end(world))
 
 const alone = <A>(effect: Effect.Effect<A>): Effect.Effect<A> =>
   effect.pipe(
@@ -108,8 +116,8 @@ export const prepare = (root: string): Effect.Effect<void> =>
       const world = Worlds.make(root, { unknownDeliveries: "resend", drainMessages: 200, commands: [] })
       Fs.mkdirSync(world.dataDir, { recursive: true })
       return Effect.zipRight(
-        Worlds.asHost(world, () => Effect.void),
-        Worlds.end(world)
+        HostProcess.asHost(world, () => Effect.void),
+        end(world)
       )
     })
   )
@@ -121,7 +129,7 @@ export const tell = (prepared: string, root: string, story: Story): Effect.Effec
       Fs.cpSync(prepared, root, { recursive: true, preserveTimestamps: true })
       const world = yield* Effect.acquireRelease(
         Effect.sync(() => Worlds.make(root, story)),
-        Worlds.end
+        end
       )
       const { problems } = world.ledger
       for (const command of beginning) yield* obey(world, command)

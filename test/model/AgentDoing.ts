@@ -33,7 +33,7 @@ const expectFiles = (
     }
   })
 
-/** What can be said of a message that is offered. Those of which `isFree` is true before the poll have to be. */
+/** Whether a message may be offered. `isFree`: nobody had claimed or finished it when the poll began. */
 const judge = (
   world: World,
   message: Inbound | undefined,

@@ -21,7 +21,6 @@ import {
   SystemActions
 } from "effect-airlock"
 import type { Session } from "effect-airlock"
-import { fileURLToPath } from "node:url"
 
 const Question = Schema.parseJson(Message.AskedQuestion)
 const Text = Schema.parseJson(Schema.Struct({ text: Schema.String }))
@@ -56,13 +55,9 @@ const chat = Layer.effect(
 
 const agents = ContainerRuntime.ContainerRuntime.layerProcess({
   command: (_session, folder) =>
-    Command.make(
-      process.execPath,
-      "--import",
-      "tsx",
-      fileURLToPath(new URL("careful-agent.ts", import.meta.url)),
-      folder
-    ).pipe(Command.stderr("inherit"))
+    Command.make("node", "--import", "tsx", "examples/careful-agent.ts", folder).pipe(
+      Command.stderr("inherit")
+    )
 })
 
 /** Takes messages from a person. A command is for the host, and answered at once. */

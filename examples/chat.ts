@@ -14,7 +14,6 @@ import {
   SessionManager,
   SessionRegistry
 } from "effect-airlock"
-import { fileURLToPath } from "node:url"
 
 const Text = Schema.parseJson(Schema.Struct({ text: Schema.String }))
 
@@ -29,13 +28,7 @@ const terminal = ChannelAdapter.ChannelAdapter.layer((envelope) =>
 
 const agents = ContainerRuntime.ContainerRuntime.layerProcess({
   command: (_session, folder) =>
-    Command.make(
-      process.execPath,
-      "--import",
-      "tsx",
-      fileURLToPath(new URL("chat-agent.ts", import.meta.url)),
-      folder
-    ).pipe(Command.stderr("inherit"))
+    Command.make("node", "--import", "tsx", "examples/chat-agent.ts", folder).pipe(Command.stderr("inherit"))
 })
 
 const lines = NodeStream.stdin.pipe(

@@ -21,7 +21,6 @@ import {
 } from "effect-airlock"
 import type { Message, Session } from "effect-airlock"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
 
 class RoundTripFailed extends Data.TaggedError("RoundTripFailed")<{ readonly message: string }> {}
 
@@ -108,13 +107,10 @@ const terminal = Layer.unwrapEffect(
 
 const agents = ContainerRuntime.ContainerRuntime.layerProcess({
   command: (_session, folder) =>
-    Command.make(
-      process.execPath,
-      "--import",
-      "tsx",
-      fileURLToPath(new URL("counting-agent.ts", import.meta.url)),
-      folder
-    ).pipe(Command.stdout("inherit"), Command.stderr("inherit"))
+    Command.make("node", "--import", "tsx", "examples/counting-agent.ts", folder).pipe(
+      Command.stdout("inherit"),
+      Command.stderr("inherit")
+    )
 })
 
 const roundTrip = Effect.gen(function* () {

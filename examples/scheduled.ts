@@ -17,19 +17,14 @@ import {
   SessionRegistry
 } from "effect-airlock"
 import { Timestamp } from "effect-airlock/protocol"
-import { fileURLToPath } from "node:url"
 
 const Text = Schema.parseJson(Schema.Struct({ text: Schema.String }))
 
 const agents = ContainerRuntime.ContainerRuntime.layerProcess({
   command: (_session, folder) =>
-    Command.make(
-      process.execPath,
-      "--import",
-      "tsx",
-      fileURLToPath(new URL("smallest-agent.ts", import.meta.url)),
-      folder
-    ).pipe(Command.stderr("inherit"))
+    Command.make("node", "--import", "tsx", "examples/smallest-agent.ts", folder).pipe(
+      Command.stderr("inherit")
+    )
 })
 
 const scheduled = Effect.gen(function* () {

@@ -17,7 +17,6 @@ import { SessionNotFound } from "../protocol/AirlockError.js"
 import type { StorageError } from "../protocol/AirlockError.js"
 import type { Session, SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
-import * as Turn from "../storage/Turn.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { ContainerState } from "./ContainerRuntime.js"
@@ -32,6 +31,7 @@ import type { Limit } from "./SessionLoop.js"
 import * as SessionLoop from "./SessionLoop.js"
 import { SessionManager } from "./SessionManager.js"
 import { SessionRegistry } from "./SessionRegistry.js"
+import * as SessionTurns from "./SessionTurns.js"
 import type { Reading } from "./SweepReading.js"
 import * as SweepReading from "./SweepReading.js"
 
@@ -119,7 +119,6 @@ const mostWakes = 20
 
 /** What is remembered of a session between sweeps. All of it can be found out anew. */
 interface Memory {
-  readonly turns: Turn.Queue
   reading: Reading | undefined
   liveness: Liveness.Liveness | undefined
   /** How often it was started since its agent last took or finished a message; not to be started again before. */
@@ -137,12 +136,12 @@ const make = Effect.gen(function* () {
   const runtime = yield* ContainerRuntime
   const calls = yield* SystemCalls
   const read = yield* SweepReading.make(operation)
+  const inTurn = yield* SessionTurns.make
   const memories = new Map<string, Memory>()
 
   const memoryOf = ({ agentGroupId, sessionId }: SessionRef): Memory => {
     const key = `${agentGroupId}/${sessionId}`
     const memory = memories.get(key) ?? {
-      turns: Turn.makeQueue(),
       reading: undefined,
       liveness: undefined,
       wakes: 0,
@@ -286,7 +285,6 @@ const make = Effect.gen(function* () {
   const sweepOne = (ref: SessionRef, limited: Limit): Effect.Effect<Swept, SweepError> =>
     Effect.gen(function* () {
       const memory = memoryOf(ref)
-      yield* Turn.take(memory.turns)
       const session = yield* sessionOf(ref)
       const state = yield* stateOf(session)
       const now = yield* Clock.currentTimeMillis
@@ -329,7 +327,7 @@ const make = Effect.gen(function* () {
         nextAt: now
       }
     }).pipe(
-      Effect.scoped,
+      inTurn(ref),
       // The registry names what it wrote, and every destination in it was checked then.
       Effect.catchTag("InvalidMessage", Effect.die)
     )

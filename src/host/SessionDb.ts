@@ -13,14 +13,16 @@ import type { StorageError } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Tables from "../protocol/Tables.js"
-import { OwnDatabases } from "../storage/OwnDatabase.js"
+import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { ChangeStamp, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql } from "../storage/StorageFailure.js"
+import type { SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
+import * as InboundCopy from "./InboundCopy.js"
+import { InboundOriginal } from "./InboundOriginal.js"
 import { SessionPaths } from "./SessionPaths.js"
-import * as SessionSchema from "./SessionSchema.js"
 
 export type { ChangeStamp } from "../storage/Snapshot.js"
 
@@ -46,10 +48,11 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
   SessionDb,
   {
     /**
-     * A handle on inbound.db for reading and writing, closed with the scope. Open it, use it, close it: while
-     * it is open nothing else in this process can use the file, and a second one in the same fiber fails
+     * A handle on the host's inbound.db for reading and writing, closed with the scope. Open it, use it, close it:
+     * while it is open nothing else in this process can use the file, and a second one in the same fiber fails
      * with the reason `nested`. `withTransaction` is `BEGIN IMMEDIATE`. The first handle on a file of an
-     * older build upgrades it.
+     * older build upgrades it. When it is closed, what changed is in the agent's copy, or will be at the next look at
+     * the session, if that could not be written; then it is logged.
      */
     readonly inbound: (
       ref: SessionRef,
@@ -74,7 +77,7 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
     ) => Effect.Effect<SqlClient, StorageError, Scope.Scope>
     /** What outbound.db looks like: an equal stamp means that nothing was written to it since. */
     readonly outboundStamp: (ref: SessionRef, operation?: string) => Effect.Effect<ChangeStamp, StorageError>
-    /** The same of inbound.db. */
+    /** The same of the host's inbound.db. If the agent's copy of it is not what it should be, it is then. */
     readonly inboundStamp: (ref: SessionRef, operation?: string) => Effect.Effect<ChangeStamp, StorageError>
   }
 >() {
@@ -84,7 +87,7 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
   static readonly layer: Layer.Layer<
     SessionDb,
     never,
-    AirlockConfig | SessionPaths | OwnDatabases | Snapshots
+    AirlockConfig | SessionPaths | InboundOriginal | Snapshots | SafeDirectories | SystemCalls
   > = Layer.effect(
     SessionDb,
     Effect.suspend(() => make)
@@ -94,21 +97,40 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
 const make = Effect.gen(function* () {
   const { limits, patience } = yield* AirlockConfig
   const paths = yield* SessionPaths
-  const own = yield* OwnDatabases
+  const originals = yield* InboundOriginal
+  const copies = yield* InboundCopy.make
+  const directories = yield* SafeDirectories
   const snapshots = yield* Snapshots
+
+  const openFolder = (ref: SessionRef, subject: Subject) =>
+    Effect.flatMap(paths.session(ref), (path) => directories.open(path, subject))
 
   const inbound = Effect.fnUntraced(function* (ref: SessionRef, operation: string = "SessionDb.inbound") {
     const subject: Subject = { operation, resource: "inbound" }
-    const directory = yield* paths.session(ref)
-    const handle = yield* own.open(
-      { directory, name: SessionLayout.inbound, schemaVersion: Tables.inboundVersion, patience },
-      subject
+    const folder = yield* openFolder(ref, subject)
+    const original = yield* originals.open(ref, subject)
+    yield* Effect.addFinalizer(() =>
+      copies.publishChanges(folder, original, subject).pipe(
+        // What is stored is stored, which is what success promises.
+        Effect.catchAll((error) => Effect.logWarning("inbound.db was not published to the agent", error)),
+        Effect.annotateLogs({ sessionId: ref.sessionId })
+      )
     )
-    if (handle.schemaVersion < Tables.inboundVersion) {
-      yield* SessionSchema.upgradeInbound(handle.client).pipe(Effect.mapError(fromSql(subject)))
-    }
-    return handle.client
+    return original.client
   })
+
+  const inboundStamp = Effect.fnUntraced(function* (
+    ref: SessionRef,
+    operation: string = "SessionDb.inboundStamp"
+  ) {
+    const subject: Subject = { operation, resource: "inbound" }
+    const folder = yield* openFolder(ref, subject)
+    const header = yield* originals.header(ref, subject)
+    if (!(yield* copies.isPublished(folder, header))) {
+      yield* copies.publish(folder, yield* originals.open(ref, subject), subject)
+    }
+    return `${header.changeCounter}.${header.pages}`
+  }, Effect.scoped)
 
   const transaction = <A, E>(
     ref: SessionRef,
@@ -123,35 +145,27 @@ const make = Effect.gen(function* () {
       )
     ).pipe(Effect.scoped, Effect.withTracerEnabled(false))
 
-  const fileOf = (directory: string, name: string): SnapshotOptions => ({
-    directory,
-    name,
-    view: "local",
-    schemaVersion: Tables.outboundVersion,
-    limit: limits.databaseBytes,
-    patience
-  })
-
-  const stampOf = (name: string, resource: Subject["resource"]) => (ref: SessionRef, operation?: string) =>
-    Effect.flatMap(paths.session(ref), (directory) =>
-      snapshots.stamp(fileOf(directory, name), {
-        operation: operation ?? `SessionDb.${resource}Stamp`,
-        resource
-      })
-    )
+  const outboundFile = (ref: SessionRef): Effect.Effect<SnapshotOptions, StorageError> =>
+    Effect.map(paths.session(ref), (directory) => ({
+      directory,
+      name: SessionLayout.outbound,
+      view: "local",
+      schemaVersion: Tables.outboundVersion,
+      limit: limits.databaseBytes,
+      patience
+    }))
 
   return SessionDb.of({
     inbound,
     transaction,
     outbound: (ref, operation = "SessionDb.outbound") =>
-      paths.session(ref).pipe(
-        Effect.flatMap((directory) =>
-          snapshots.open(fileOf(directory, SessionLayout.outbound), { operation, resource: "outbound" })
-        ),
+      outboundFile(ref).pipe(
+        Effect.flatMap((file) => snapshots.open(file, { operation, resource: "outbound" })),
         Effect.map(({ client }) => client)
       ),
-    outboundStamp: stampOf(SessionLayout.outbound, "outbound"),
-    inboundStamp: stampOf(SessionLayout.inbound, "inbound")
+    outboundStamp: (ref, operation = "SessionDb.outboundStamp") =>
+      Effect.flatMap(outboundFile(ref), (file) => snapshots.stamp(file, { operation, resource: "outbound" })),
+    inboundStamp: (ref, operation) => Effect.withTracerEnabled(inboundStamp(ref, operation), false)
   })
 })
 

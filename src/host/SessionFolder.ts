@@ -11,21 +11,21 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type { SessionDbUnavailable, StorageError } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
+import * as NewFile from "../storage/NewFile.js"
 import type { SafeDirectory } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { SqliteDriver } from "../storage/SqliteDriver.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
-import type { SystemCallError } from "../storage/SystemCalls.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
+import { InboundOriginal } from "./InboundOriginal.js"
 import { SessionDb } from "./SessionDb.js"
 import { SessionPaths } from "./SessionPaths.js"
 import * as SessionSchema from "./SessionSchema.js"
@@ -37,9 +37,11 @@ import * as SessionSchema from "./SessionSchema.js"
 export class SessionFolder extends Context.Tag("effect-airlock/SessionFolder")<
   SessionFolder,
   {
-    /** Makes the folder, or adds what it lacks and upgrades inbound.db. Again is harmless. */
+    /**
+     * Makes the host's inbound.db and the folder, or adds what they lack and upgrades inbound.db. Again is harmless.
+     */
     readonly init: (ref: SessionRef, operation: string) => Effect.Effect<void, StorageError>
-    /** Whether both databases are there. */
+    /** Whether all databases are there. */
     readonly isComplete: (ref: SessionRef, operation: string) => Effect.Effect<boolean, StorageError>
     /** Opens the folder. A missing one fails with the reason `missing`. */
     readonly open: (
@@ -54,7 +56,7 @@ export class SessionFolder extends Context.Tag("effect-airlock/SessionFolder")<
   static readonly layer: Layer.Layer<
     SessionFolder,
     SessionDbUnavailable,
-    AirlockConfig | SessionPaths | SessionDb | SafeDirectories | SqliteDriver | SystemCalls
+    AirlockConfig | SessionPaths | SessionDb | InboundOriginal | SafeDirectories | SqliteDriver | SystemCalls
   > = Layer.effect(
     SessionFolder,
     Effect.suspend(() => make)
@@ -65,28 +67,19 @@ const make = Effect.gen(function* () {
   const { owner } = yield* AirlockConfig
   const paths = yield* SessionPaths
   const db = yield* SessionDb
+  const originals = yield* InboundOriginal
   const directories = yield* SafeDirectories
   const calls = yield* SystemCalls
   const driver = yield* SqliteDriver
 
-  const images = yield* Effect.all({
-    [SessionLayout.inbound]: driver.image(SessionSchema.newInbound),
-    [SessionLayout.outbound]: driver.image(SessionSchema.newOutbound)
-  }).pipe(
+  const newOutbound = yield* driver.image(SessionSchema.newOutbound).pipe(
     Effect.mapError(fromSql({ operation: "SessionFolder.layer", resource: "folder" })),
     Effect.catchTag("SessionDbCorrupt", (error) => Effect.die(error))
   )
-  const databases = [SessionLayout.inbound, SessionLayout.outbound] as const
   const folders = [SessionLayout.inbox, SessionLayout.outbox]
 
-  const temporaryName = Effect.map(Random.nextIntBetween(0, 2 ** 48), (n) => `.new-${n.toString(36)}`)
-
-  const writeDatabase = (
-    directory: SafeDirectory,
-    as: string,
-    name: (typeof databases)[number],
-    subject: Subject
-  ) => directories.writeFile(directory, as, Stream.make(images[name]), subject)
+  const writeOutbound = (directory: SafeDirectory, as: string, subject: Subject) =>
+    directories.writeFile(directory, as, Stream.make(newOutbound), subject)
 
   /** The folder, `outbox/` and outbound.db go to the agent's user; the rest stays the host's, readable. */
   const handOver = (directory: SafeDirectory, subject: Subject) =>
@@ -105,28 +98,16 @@ const make = Effect.gen(function* () {
 
   const createWhole = (parent: SafeDirectory, name: string, subject: Subject) =>
     Effect.gen(function* () {
-      const temporary = yield* temporaryName
+      const temporary = yield* NewFile.temporaryName
       yield* Effect.addFinalizer(() => Effect.ignore(directories.remove(parent, temporary, subject)))
       yield* directories.make(parent, temporary, subject)
       const folder = yield* directories.openChild(parent, temporary, subject)
-      for (const database of databases) yield* writeDatabase(folder, database, database, subject)
+      yield* writeOutbound(folder, SessionLayout.outbound, subject)
       for (const child of folders) yield* directories.make(folder, child, subject)
       yield* handOver(folder, subject)
       yield* calls.rename(parent.at(temporary), parent.at(name)).pipe(
-        Effect.catchIf(isTaken, () => Effect.void),
+        Effect.catchIf(NewFile.isTaken, () => Effect.void),
         Effect.mapError(fromSystemCall(subject, Path.join(parent.path, name)))
-      )
-    }).pipe(Effect.scoped)
-
-  /** Puts a database where there is none. A link fails if another host was faster; a rename would not. */
-  const addDatabase = (folder: SafeDirectory, name: (typeof databases)[number], subject: Subject) =>
-    Effect.gen(function* () {
-      const temporary = yield* temporaryName
-      yield* Effect.addFinalizer(() => Effect.ignore(calls.unlink(folder.at(temporary))))
-      yield* writeDatabase(folder, temporary, name, subject)
-      yield* calls.link(folder.at(temporary), folder.at(name)).pipe(
-        Effect.catchIf(isTaken, () => Effect.void),
-        Effect.mapError(fromSystemCall(subject, Path.join(folder.path, name)))
       )
     }).pipe(Effect.scoped)
 
@@ -134,19 +115,22 @@ const make = Effect.gen(function* () {
     Effect.gen(function* () {
       const folder = yield* directories.openChild(parent, name, subject)
       for (const child of folders) yield* directories.make(folder, child, subject)
-      let added = false
-      for (const database of databases) {
-        if (yield* directories.has(folder, database, subject)) continue
-        yield* addDatabase(folder, database, subject)
-        added = true
-      }
-      if (added) yield* handOver(folder, subject)
+      if (yield* directories.has(folder, SessionLayout.outbound, subject)) return
+      yield* NewFile.add(
+        calls,
+        folder,
+        SessionLayout.outbound,
+        (temporary) => writeOutbound(folder, temporary, subject),
+        subject
+      )
+      yield* handOver(folder, subject)
     }).pipe(Effect.scoped)
 
   const init = (ref: SessionRef, operation: string) =>
     Effect.gen(function* () {
       const subject = { operation, resource: "folder" as const }
       const path = yield* paths.session(ref)
+      yield* originals.create(ref, { operation, resource: "inbound" })
       const group = Path.dirname(path)
       yield* calls.makePath(group).pipe(Effect.mapError(fromSystemCall(subject, group)))
       const parent = yield* directories.open(group, subject)
@@ -154,8 +138,7 @@ const make = Effect.gen(function* () {
         yield* createWhole(parent, ref.sessionId, subject)
       }
       yield* complete(parent, ref.sessionId, subject)
-      // Opening upgrades a file of an older build, and refuses one that is not ours to use.
-      yield* db.inbound(ref, operation)
+      yield* db.inboundStamp(ref, operation)
     }).pipe(Effect.scoped)
 
   const open = (ref: SessionRef, operation: string) =>
@@ -164,16 +147,19 @@ const make = Effect.gen(function* () {
   const isComplete = (ref: SessionRef, operation: string) =>
     open(ref, operation).pipe(
       Effect.flatMap((directory) =>
-        Effect.every(databases, (name) => directories.has(directory, name, { operation, resource: "folder" }))
+        Effect.every([SessionLayout.inbound, SessionLayout.outbound], (name) =>
+          directories.has(directory, name, { operation, resource: "folder" })
+        )
       ),
       Effect.scoped,
       Effect.catchIf(
         (error) => error._tag === "SessionDbUnavailable" && error.reason === "missing",
         () => Effect.succeed(false)
+      ),
+      Effect.flatMap((hasBoth) =>
+        hasBoth ? originals.exists(ref, { operation, resource: "inbound" }) : Effect.succeed(false)
       )
     )
 
   return SessionFolder.of({ init, open, isComplete })
 })
-
-const isTaken = (error: SystemCallError): boolean => error.code === "EEXIST" || error.code === "ENOTEMPTY"

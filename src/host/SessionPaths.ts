@@ -32,7 +32,10 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
     readonly central: string
     /** `<base>/<agentGroupId>/<sessionId>`: what is mounted into the agent's container. */
     readonly session: (ref: SessionRef) => SafePath
+    /** The agent's copy of inbound.db, in the session's folder. */
     readonly inbound: (ref: SessionRef) => SafePath
+    /** The host's own inbound.db, `<dataDir>/v2-originals/<agentGroupId>/<sessionId>/inbound.db`; never mounted. */
+    readonly original: (ref: SessionRef) => SafePath
     readonly outbound: (ref: SessionRef) => SafePath
     readonly heartbeat: (ref: SessionRef) => SafePath
     /** The folder of one message's attachments for the agent. */
@@ -48,14 +51,12 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
     SessionPaths,
     Effect.map(AirlockConfig, ({ dataDir }) => {
       const base = Path.join(dataDir, SessionLayout.sessions)
-      const session = (ref: SessionRef) =>
-        Effect.map(
-          Effect.all([
-            segment("SessionPaths.session", ref.agentGroupId),
-            segment("SessionPaths.session", ref.sessionId)
-          ]),
-          (names) => Path.join(base, ...names)
-        )
+      const names = (ref: SessionRef) =>
+        Effect.all([
+          segment("SessionPaths.session", ref.agentGroupId),
+          segment("SessionPaths.session", ref.sessionId)
+        ])
+      const session = (ref: SessionRef) => Effect.map(names(ref), (own) => Path.join(base, ...own))
       const inside = (name: string) => (ref: SessionRef) =>
         Effect.map(session(ref), (folder) => Path.join(folder, name))
       const ofMessage = (name: string) => (ref: SessionRef, messageId: string) =>
@@ -67,6 +68,10 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
         central: Path.join(dataDir, SessionLayout.central),
         session,
         inbound: inside(SessionLayout.inbound),
+        original: (ref) =>
+          Effect.map(names(ref), (own) =>
+            Path.join(dataDir, SessionLayout.originals, ...own, SessionLayout.inbound)
+          ),
         outbound: inside(SessionLayout.outbound),
         heartbeat: inside(SessionLayout.heartbeat),
         inbox: ofMessage(SessionLayout.inbox),

@@ -2,7 +2,7 @@
  * The names inside a session folder, which the agent's container sees as `/workspace`.
  *
  * ```text
- * inbound.db       written by the host, read by the agent
+ * inbound.db       for the agent: a copy of what the host has, replaced after each change
  * outbound.db      written by the agent, read by the host
  * .heartbeat       touched by the agent; only its modification time means anything
  * inbox/<id>/…     attachments for the agent
@@ -49,6 +49,15 @@ export const outbox = "outbox"
  * @category names
  */
 export const sessions = "v2-sessions"
+
+/**
+ * The folder under the data directory that holds `<agentGroupId>/<sessionId>/inbound.db`: what the host itself has, of
+ * which the session folder has a copy. It is never mounted into a container.
+ *
+ * @since 0.1.0
+ * @category names
+ */
+export const originals = "v2-originals"
 
 /**
  * The central database under the data directory. It is never mounted into a container.

@@ -20,6 +20,7 @@ import * as DatabaseFile from "./DatabaseFile.js"
 import * as DatabaseHeader from "./DatabaseHeader.js"
 import * as FilePermit from "./FilePermit.js"
 import * as RollbackJournal from "./RollbackJournal.js"
+import type { SafeDirectory, SafeFile } from "./SafeDirectory.js"
 import { SafeDirectories } from "./SafeDirectory.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
@@ -41,7 +42,7 @@ export interface OpenOptions {
 }
 
 /**
- * An open handle. `schemaVersion` is the file's own.
+ * An open handle. `schemaVersion` is the file's own when it was opened.
  *
  * @since 0.1.0
  * @category models
@@ -49,6 +50,10 @@ export interface OpenOptions {
 export interface OwnHandle {
   readonly client: SqlClient
   readonly schemaVersion: number
+  /** What the header says now. */
+  readonly header: Effect.Effect<DatabaseHeader.DatabaseHeader, StorageError>
+  /** All of the file, as the last transaction left it. To be asked for in a transaction, so that nobody writes meanwhile. */
+  readonly bytes: Effect.Effect<Uint8Array, StorageError>
 }
 
 /**
@@ -63,6 +68,11 @@ export class OwnDatabases extends Context.Tag("effect-airlock/OwnDatabases")<
       options: OpenOptions,
       subject: Subject
     ) => Effect.Effect<OwnHandle, StorageError, Scope.Scope>
+    /** What the file's header says, without opening it with SQLite. Costs a few microseconds. */
+    readonly header: (
+      options: OpenOptions,
+      subject: Subject
+    ) => Effect.Effect<DatabaseHeader.DatabaseHeader, StorageError>
   }
 >() {
   /**
@@ -86,13 +96,25 @@ const make = Effect.gen(function* () {
   const directories = yield* SafeDirectories
   const driver = yield* SqliteDriver
 
-  /** Another process may be writing the file meanwhile, so each thing is asked once, and in this order. */
-  const inspect = Effect.fnUntraced(function* (options: OpenOptions, subject: Subject) {
+  const openFile = Effect.fnUntraced(function* (options: OpenOptions, subject: Subject) {
     const directory = yield* directories.open(options.directory, subject)
-    const { fd } = yield* directories.openFile(directory, options.name, subject)
+    return { directory, file: yield* directories.openFile(directory, options.name, subject) }
+  })
+
+  const readHeader = Effect.fnUntraced(function* (file: SafeFile, options: OpenOptions, subject: Subject) {
     const bytes = new Uint8Array(DatabaseHeader.length)
-    yield* calls.read(fd, bytes, 0).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
-    const header = yield* DatabaseFile.check(bytes, options.schemaVersion, subject)
+    yield* calls.read(file.fd, bytes, 0).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
+    return yield* DatabaseFile.check(bytes, options.schemaVersion, subject)
+  })
+
+  /** Another process may be writing the file meanwhile, so each thing is asked once, and in this order. */
+  const inspect = Effect.fnUntraced(function* (
+    directory: SafeDirectory,
+    file: SafeFile,
+    options: OpenOptions,
+    subject: Subject
+  ) {
+    const header = yield* readHeader(file, options, subject)
     // SQLite reads such a file if it is there, whatever the database says of itself.
     if (yield* directories.has(directory, DatabaseFile.logName(options.name), subject)) {
       return yield* new SessionDbUnavailable({ ...subject, reason: "wal-mode" })
@@ -104,18 +126,20 @@ const make = Effect.gen(function* () {
       return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
     }
     // SQLite takes what lacks of the last page for zeros. With a journal, it first makes the file as long as it was.
-    const stats = yield* calls.fstat(fd).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
+    const stats = yield* calls.fstat(file.fd).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
     if (RollbackJournal.nonce(journal) === undefined && stats.size < header.pages * header.pageSize) {
       return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
     }
     return { header, inode: stats.ino }
-  }, Effect.scoped)
+  })
 
   const open = Effect.fnUntraced(function* (options: OpenOptions, subject: Subject) {
     const path = Path.join(options.directory, options.name)
     const asFailure = fromSql(subject)
     yield* FilePermit.hold(path, subject)
-    const { header, inode } = yield* inspect(options, subject)
+    // It is closed after SQLite's own descriptor is: closing one drops the locks of all.
+    const { directory, file } = yield* openFile(options, subject)
+    const { header, inode } = yield* inspect(directory, file, options, subject)
     const parent = yield* calls
       .realpath(options.directory)
       .pipe(Effect.mapError(fromSystemCall(subject, options.directory)))
@@ -137,10 +161,26 @@ const make = Effect.gen(function* () {
     if (mode[0]?.journal_mode !== "delete") {
       return yield* new SessionDbUnavailable({ ...subject, reason: "wal-mode" })
     }
-    return { client, schemaVersion: header.userVersion }
+    const handle: OwnHandle = {
+      client,
+      schemaVersion: header.userVersion,
+      header: readHeader(file, options, subject),
+      bytes: Effect.flatMap(
+        calls.fstat(file.fd).pipe(Effect.mapError(fromSystemCall(subject, path))),
+        (stats) => directories.readOpen({ fd: file.fd, stats }, path, Number(stats.size), subject)
+      )
+    }
+    return handle
   })
 
+  const header = Effect.fnUntraced(function* (options: OpenOptions, subject: Subject) {
+    yield* FilePermit.hold(Path.join(options.directory, options.name), subject)
+    const { file } = yield* openFile(options, subject)
+    return yield* readHeader(file, options, subject)
+  }, Effect.scoped)
+
   return OwnDatabases.of({
-    open: (options, subject) => Effect.withTracerEnabled(open(options, subject), false)
+    open: (options, subject) => Effect.withTracerEnabled(open(options, subject), false),
+    header: (options, subject) => Effect.withTracerEnabled(header(options, subject), false)
   })
 })

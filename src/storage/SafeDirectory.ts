@@ -83,6 +83,13 @@ export class SafeDirectories extends Context.Tag("effect-airlock/SafeDirectories
       subject: Subject,
       extraFlags?: number
     ) => Effect.Effect<SafeFile, Failure, Scope.Scope>
+    /** The contents of an open file, as `readFile` gives them. `name` is what errors call it. */
+    readonly readOpen: (
+      file: SafeFile,
+      name: string,
+      limit: number,
+      subject: Subject
+    ) => Effect.Effect<Uint8Array, Failure>
     /** The contents of a file of at most `limit` bytes; a larger one fails with the reason `too-large`. */
     readonly readFile: (
       directory: SafeDirectory,
@@ -177,13 +184,12 @@ const make = Effect.gen(function* () {
     return { fd, stats }
   })
 
-  const readFile = Effect.fnUntraced(function* (
-    directory: SafeDirectory,
+  const readOpen = Effect.fnUntraced(function* (
+    { fd, stats }: SafeFile,
     name: string,
     limit: number,
     subject: Subject
   ) {
-    const { fd, stats } = yield* openFile(directory, name, subject)
     const chunks: Array<Uint8Array> = []
     let length = 0
     for (;;) {
@@ -191,15 +197,19 @@ const make = Effect.gen(function* () {
         return yield* new Unavailable({ ...subject, reason: "too-large" })
       }
       const chunk = new Uint8Array(Math.min(pieceBytes, limit + 1 - length))
-      const count = yield* calls
-        .read(fd, chunk, length)
-        .pipe(Effect.mapError(fromSystemCall(subject, Path.join(directory.path, name))))
+      const count = yield* calls.read(fd, chunk, length).pipe(Effect.mapError(fromSystemCall(subject, name)))
       if (count === 0) return concat(chunks, length)
       chunks.push(chunk.subarray(0, count))
       length += count
       if (length >= pieceBytes) yield* pause
     }
-  }, Effect.scoped)
+  })
+
+  const readFile = (directory: SafeDirectory, name: string, limit: number, subject: Subject) =>
+    openFile(directory, name, subject).pipe(
+      Effect.flatMap((file) => readOpen(file, Path.join(directory.path, name), limit, subject)),
+      Effect.scoped
+    )
 
   const createFile = Effect.fnUntraced(function* (directory: SafeDirectory, name: string, subject: Subject) {
     const path = Path.join(directory.path, name)
@@ -309,6 +319,7 @@ const make = Effect.gen(function* () {
     has,
     make: makeDirectory,
     openFile,
+    readOpen,
     readFile,
     createFile,
     writeFile,

@@ -1,0 +1,142 @@
+/**
+ * The copy of inbound.db that lies in the session's folder, for the agent.
+ *
+ * It is written whole under another name and renamed over the one before, so that whoever opens it, through whatever
+ * mount and with or without locks, has a file that nobody changes any more. It is never read for what it says: the agent
+ * may do with it what it likes, and has the next one then.
+ *
+ * A mount of inbound.db itself, instead of the folder, would go on showing the file that was there first.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { BigIntStats } from "node:fs"
+import type { StorageError } from "../protocol/AirlockError.js"
+import * as SessionLayout from "../protocol/SessionLayout.js"
+import type { DatabaseHeader } from "../storage/DatabaseHeader.js"
+import type { OwnHandle } from "../storage/OwnDatabase.js"
+import type { SafeDirectory } from "../storage/SafeDirectory.js"
+import { SafeDirectories } from "../storage/SafeDirectory.js"
+import type { Subject } from "../storage/StorageFailure.js"
+import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
+import { pause, pieceBytes, SystemCalls } from "../storage/SystemCalls.js"
+
+/** Only one process at a time publishes: it holds the original's lock. What another one left is replaced. */
+const temporaryName = ".inbound.db.new"
+
+/** What the original looked like when it was last found to be published, and the copy then. */
+interface Noted {
+  readonly original: string
+  readonly copy: string
+}
+
+const stateOf = ({ changeCounter, pages }: DatabaseHeader): string => `${changeCounter}.${pages}`
+
+const looksOf = ({ ctimeNs, ino, mtimeNs, size }: BigIntStats): string =>
+  `${ino}.${size}.${mtimeNs}.${ctimeNs}`
+
+/**
+ * Publishing, for the sessions of one host.
+ *
+ * - `isPublished`: whether the folder has the copy of what the original's header says, and nobody has touched it
+ * - `publish`: sees to it that it has, and looks at no more than it must. `folder` is the session's
+ * - `publishChanges`: the same, if the original changed since it was last published by this process
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InboundCopies {
+  readonly isPublished: (folder: SafeDirectory, header: DatabaseHeader) => Effect.Effect<boolean>
+  readonly publish: (
+    folder: SafeDirectory,
+    original: OwnHandle,
+    subject: Subject
+  ) => Effect.Effect<void, StorageError>
+  readonly publishChanges: (
+    folder: SafeDirectory,
+    original: OwnHandle,
+    subject: Subject
+  ) => Effect.Effect<void, StorageError>
+}
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemCalls> = Effect.gen(
+  function* () {
+    const directories = yield* SafeDirectories
+    const calls = yield* SystemCalls
+    const noted = new Map<string, Noted>()
+
+    /** Gives the copy what it has to be, and tells how it looks. What else has its name is removed. */
+    const replace = Effect.fnUntraced(function* (folder: SafeDirectory, bytes: Uint8Array, subject: Subject) {
+      const failure = Effect.mapError(fromSystemCall(subject, folder.path))
+      const fd = yield* directories.createFile(folder, temporaryName, subject)
+      yield* Effect.addFinalizer((exit) =>
+        Exit.isFailure(exit) ? Effect.ignore(directories.remove(folder, temporaryName, subject)) : Effect.void
+      )
+      for (let position = 0; position < bytes.byteLength; position += pieceBytes) {
+        if (position > 0) yield* pause
+        yield* failure(calls.write(fd, bytes.subarray(position, position + pieceBytes), position))
+      }
+      const rename = calls.rename(folder.at(temporaryName), folder.at(SessionLayout.inbound))
+      yield* failure(rename).pipe(
+        // A directory has its name.
+        Effect.orElse(() =>
+          Effect.zipRight(directories.remove(folder, SessionLayout.inbound, subject), failure(rename))
+        )
+      )
+      return looksOf(yield* failure(calls.fstat(fd)))
+    }, Effect.scoped)
+
+    /** How the copy looks, if it has these very bytes. */
+    const looksIfSame = (folder: SafeDirectory, bytes: Uint8Array, subject: Subject) =>
+      Effect.gen(function* () {
+        const file = yield* directories.openFile(folder, SessionLayout.inbound, subject)
+        const copy = yield* directories.readOpen(file, SessionLayout.inbound, bytes.byteLength, subject)
+        return Buffer.compare(copy, bytes) === 0 ? looksOf(file.stats) : undefined
+      }).pipe(
+        Effect.scoped,
+        Effect.orElseSucceed(() => undefined)
+      )
+
+    const publishWith = (
+      folder: SafeDirectory,
+      original: OwnHandle,
+      subject: Subject,
+      known: Noted | undefined
+    ) =>
+      Effect.gen(function* () {
+        const state = stateOf(yield* original.header)
+        const bytes = yield* original.bytes
+        const same = known === undefined ? yield* looksIfSame(folder, bytes, subject) : undefined
+        const copy = same ?? (yield* replace(folder, bytes, subject))
+        noted.set(folder.path, { original: state, copy })
+      }).pipe(
+        original.client.withTransaction,
+        Effect.catchTag("SqlError", (error) => Effect.fail(fromSql(subject)(error)))
+      )
+
+    return {
+      isPublished: (folder, header) => {
+        const known = noted.get(folder.path)
+        return known === undefined || known.original !== stateOf(header)
+          ? Effect.succeed(false)
+          : calls.lstat(folder.at(SessionLayout.inbound)).pipe(
+              Effect.map((stats) => looksOf(stats) === known.copy),
+              Effect.orElseSucceed(() => false)
+            )
+      },
+      publish: (folder, original, subject) => publishWith(folder, original, subject, undefined),
+      publishChanges: (folder, original, subject) =>
+        Effect.flatMap(original.header, (header) => {
+          const known = noted.get(folder.path)
+          return known?.original === stateOf(header)
+            ? Effect.void
+            : publishWith(folder, original, subject, known)
+        })
+    }
+  }
+)

@@ -1,0 +1,165 @@
+/**
+ * The host's own inbound.db, which lies outside of the session's folder.
+ *
+ * In the folder it would not be the host's: who can write there can put a link, a FIFO or a journal in SQLite's way at
+ * any moment, and change what the host decides by. So the folder has a copy only (see `InboundCopy`).
+ *
+ * A session whose folder another host made, or an older build, has no original yet. It is made from what lies in the
+ * folder, once; from then on nothing is read there again.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Path from "node:path"
+import type { StorageError } from "../protocol/AirlockError.js"
+import { SessionDbCorrupt, SessionDbUnavailable } from "../protocol/AirlockError.js"
+import type { SessionRef } from "../protocol/Session.js"
+import * as SessionLayout from "../protocol/SessionLayout.js"
+import * as Tables from "../protocol/Tables.js"
+import type { DatabaseHeader } from "../storage/DatabaseHeader.js"
+import * as NewFile from "../storage/NewFile.js"
+import type { OpenOptions, OwnHandle } from "../storage/OwnDatabase.js"
+import { OwnDatabases } from "../storage/OwnDatabase.js"
+import { SafeDirectories } from "../storage/SafeDirectory.js"
+import { Snapshots } from "../storage/Snapshot.js"
+import { SqliteDriver } from "../storage/SqliteDriver.js"
+import type { Subject } from "../storage/StorageFailure.js"
+import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
+import { flags, SystemCalls } from "../storage/SystemCalls.js"
+import { AirlockConfig } from "./AirlockConfig.js"
+import { SessionPaths } from "./SessionPaths.js"
+import * as SessionSchema from "./SessionSchema.js"
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class InboundOriginal extends Context.Tag("effect-airlock/InboundOriginal")<
+  InboundOriginal,
+  {
+    /** Makes it if there is none: from the folder's inbound.db, or empty if there is none either. */
+    readonly create: (ref: SessionRef, subject: Subject) => Effect.Effect<void, StorageError>
+    /**
+     * Opens it, and brings one of an older build up to date. One that is not there is made from the folder's; without
+     * either it is `missing`.
+     */
+    readonly open: (ref: SessionRef, subject: Subject) => Effect.Effect<OwnHandle, StorageError, Scope.Scope>
+    /** What its header says, without opening it with SQLite. */
+    readonly header: (ref: SessionRef, subject: Subject) => Effect.Effect<DatabaseHeader, StorageError>
+    /** Whether it is there. */
+    readonly exists: (ref: SessionRef, subject: Subject) => Effect.Effect<boolean, StorageError>
+  }
+>() {
+  /**
+   * @since 0.1.0
+   */
+  static readonly layer: Layer.Layer<
+    InboundOriginal,
+    SessionDbUnavailable,
+    AirlockConfig | SessionPaths | OwnDatabases | Snapshots | SafeDirectories | SqliteDriver | SystemCalls
+  > = Layer.effect(
+    InboundOriginal,
+    Effect.suspend(() => make)
+  )
+}
+
+const isMissing = (error: StorageError): boolean =>
+  error._tag === "SessionDbUnavailable" && error.reason === "missing"
+
+const make = Effect.gen(function* () {
+  const { limits, patience } = yield* AirlockConfig
+  const paths = yield* SessionPaths
+  const own = yield* OwnDatabases
+  const snapshots = yield* Snapshots
+  const directories = yield* SafeDirectories
+  const driver = yield* SqliteDriver
+  const calls = yield* SystemCalls
+
+  const empty = yield* driver.image(SessionSchema.newInbound).pipe(
+    Effect.mapError(fromSql({ operation: "InboundOriginal.layer", resource: "inbound" })),
+    Effect.catchTag("SessionDbCorrupt", (error) => Effect.die(error))
+  )
+
+  const fileOf = (ref: SessionRef): Effect.Effect<OpenOptions, StorageError> =>
+    Effect.map(paths.original(ref), (path) => ({
+      directory: Path.dirname(path),
+      name: Path.basename(path),
+      schemaVersion: Tables.inboundVersion,
+      patience
+    }))
+
+  /** Writes what lies in the folder to `target`, if it is a database of tables and indexes and nothing else. */
+  const adopt = Effect.fnUntraced(function* (ref: SessionRef, target: string, subject: Subject) {
+    const { client } = yield* snapshots.open(
+      {
+        directory: yield* paths.session(ref),
+        name: SessionLayout.inbound,
+        view: "local",
+        schemaVersion: Tables.inboundVersion,
+        limit: limits.databaseBytes,
+        patience
+      },
+      subject
+    )
+    const asFailure = Effect.mapError(fromSql(subject))
+    const others = yield* asFailure(
+      client`SELECT 1 FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR type = 'table' AND rootpage = 0 LIMIT 1`
+    )
+    if (others.length > 0) return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
+    yield* asFailure(client`PRAGMA query_only = OFF`)
+    yield* asFailure(client`VACUUM INTO ${target}`)
+    yield* Effect.acquireUseRelease(calls.open(target, flags.read), calls.sync, calls.close).pipe(
+      Effect.mapError(fromSystemCall(subject, target))
+    )
+  }, Effect.scoped)
+
+  const ensure = Effect.fnUntraced(function* (ref: SessionRef, subject: Subject, orEmpty: boolean) {
+    const { directory: path, name } = yield* fileOf(ref)
+    yield* calls.makePath(path).pipe(Effect.mapError(fromSystemCall(subject, path)))
+    const directory = yield* directories.open(path, subject)
+    if (yield* directories.has(directory, name, subject)) return
+    const add = (write: (temporary: string) => Effect.Effect<void, StorageError>) =>
+      NewFile.add(calls, directory, name, write, subject)
+    yield* add((temporary) => adopt(ref, Path.join(path, temporary), subject)).pipe(
+      Effect.catchIf(
+        (error) => orEmpty && isMissing(error),
+        () => add((temporary) => directories.writeFile(directory, temporary, Stream.make(empty), subject))
+      )
+    )
+  }, Effect.scoped)
+
+  const orAdopted = <A, R>(
+    ref: SessionRef,
+    subject: Subject,
+    use: Effect.Effect<A, StorageError, R>
+  ): Effect.Effect<A, StorageError, R> =>
+    Effect.catchIf(use, isMissing, () => Effect.zipRight(ensure(ref, subject, false), use))
+
+  const open = Effect.fnUntraced(function* (ref: SessionRef, subject: Subject) {
+    const file = yield* fileOf(ref)
+    const handle = yield* orAdopted(ref, subject, own.open(file, subject))
+    if (handle.schemaVersion < Tables.inboundVersion) {
+      yield* SessionSchema.upgradeInbound(handle.client).pipe(Effect.mapError(fromSql(subject)))
+    }
+    return handle
+  })
+
+  return InboundOriginal.of({
+    create: (ref, subject) => ensure(ref, subject, true),
+    open,
+    header: (ref, subject) =>
+      Effect.flatMap(fileOf(ref), (file) => orAdopted(ref, subject, own.header(file, subject))),
+    exists: (ref, subject) =>
+      Effect.flatMap(fileOf(ref), ({ directory: path, name }) =>
+        directories.open(path, subject).pipe(
+          Effect.flatMap((directory) => directories.has(directory, name, subject)),
+          Effect.scoped,
+          Effect.catchIf(isMissing, () => Effect.succeed(false))
+        )
+      )
+  })
+})

@@ -290,7 +290,7 @@ describe("what went wrong elsewhere", () => {
       yield* TestClock.setTime(Date.UTC(2026, 0, 1, 12))
       const { folder, mailbox, sweep, write } = yield* sessionOf()
       yield* write("task", { kind: "task" })
-      Raw.exec(`${folder}/inbound.db`, "UPDATE messages_in SET process_after = '2026-01-01 12:00:01'")
+      Raw.exec(TestHost.originalOf(folder), "UPDATE messages_in SET process_after = '2026-01-01 12:00:01'")
       expect(yield* sweep).toMatchObject({ woken: false })
       yield* TestClock.adjust("1 second")
       expect(yield* sweep).toMatchObject({ woken: true })
@@ -472,7 +472,7 @@ describe("what went wrong elsewhere", () => {
       const again = yield* sessionOf()
       expect(again.session.sessionId).toBe(session.sessionId)
       yield* again.write("after")
-      expect((yield* again.mailbox.poll).map(({ id }) => id)).toEqual(["after"])
+      expect((yield* again.mailbox.poll).map(({ id }) => id)).toEqual(["before", "after"])
     }).pipe(TestHost.withHost())
   )
 

@@ -11,12 +11,11 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { BigIntStats } from "node:fs"
 import type { StorageError } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import type { DatabaseHeader } from "../storage/DatabaseHeader.js"
 import type { OwnHandle } from "../storage/OwnDatabase.js"
-import type { SafeDirectory } from "../storage/SafeDirectory.js"
+import type { SafeDirectory, SafeFile } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
@@ -33,7 +32,7 @@ interface Noted {
 
 const stateOf = ({ changeCounter, pages }: DatabaseHeader): string => `${changeCounter}.${pages}`
 
-const looksOf = ({ ctimeNs, ino, mtimeNs, size }: BigIntStats): string =>
+const looksOf = ({ ctimeNs, ino, mtimeNs, size }: SafeFile["stats"]): string =>
   `${ino}.${size}.${mtimeNs}.${ctimeNs}`
 
 /**

@@ -114,7 +114,7 @@ describe("a message for another agent", () => {
       const { id } = yield* mailbox.send({ to: "colleague", content: { text: "once" } })
       yield* drain
       Raw.exec(
-        `${folder}/inbound.db`,
+        TestHost.originalOf(folder),
         `DELETE FROM delivered; INSERT INTO airlock_delivery (source, message_id, state, attempts, attempted_at)
          VALUES ('agent', '${id}', 'sending', 1, '2026-01-01T00:00:00.000Z')`
       )
@@ -147,7 +147,7 @@ describe("a message for another agent", () => {
       })
       expect(yield* delivery.drain(there.ref)).toMatchObject({ delivered: [answer.id] })
       const rows = Raw.query(
-        `${yield* TestHost.folderOf(shared)}/inbound.db`,
+        TestHost.originalOf(yield* TestHost.folderOf(shared)),
         "SELECT content FROM messages_in"
       )
       expect(rows.length).toBe(1)
@@ -202,7 +202,7 @@ describe("a message for another agent", () => {
       const { delivery, drain, mailbox, other, session } = yield* program
       yield* mailbox.send({ to: "colleague", content: { text: "first" } })
       yield* drain
-      Fs.writeFileSync(`${(yield* other).folder}/inbound.db`, "no database")
+      Fs.writeFileSync(TestHost.originalOf((yield* other).folder), "no database")
       const { id } = yield* mailbox.send({ to: "colleague", content: { text: "second" } })
       expect(yield* drain).toMatchObject({ waiting: [id] })
       expect(yield* delivery.attempted(session)).toMatchObject([{ id, reason: "inbound: not-a-database" }])

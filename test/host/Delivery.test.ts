@@ -213,7 +213,7 @@ describe("Delivery.drain", () => {
   it.effect("delivers to the session's own chat also before its routing was written", () =>
     Effect.gen(function* () {
       const { drain, envelopes, folder, say } = yield* program
-      Raw.exec(`${folder}/inbound.db`, "DELETE FROM session_routing")
+      Raw.exec(TestHost.originalOf(folder), "DELETE FROM session_routing")
       yield* say("hello")
       expect(yield* drain).toMatchObject({ failed: [], waiting: [] })
       expect(yield* envelopes).toMatchObject([{ channelType: null, platformId: null, threadId: null }])

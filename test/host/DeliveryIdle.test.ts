@@ -62,7 +62,7 @@ describe("a drain of a session in which nothing changed", () => {
 
         // Another program of the host.
         yield* quiet(drain)
-        Raw.exec(`${folder}/inbound.db`, "DELETE FROM delivered")
+        Raw.exec(TestHost.originalOf(folder), "DELETE FROM delivered")
         expect(yield* opensOf(drain)).toBeGreaterThan(0)
       })
     )
@@ -78,7 +78,7 @@ describe("a drain of a long history", () => {
       WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 2 FROM n WHERE x + 2 <= ${last})
       SELECT 'm' || x, x, '2026-01-01T00:00:00.000Z', 'chat', '{"text":"old"}' FROM n`)
       Raw.exec(
-        `${its.folder}/inbound.db`,
+        TestHost.originalOf(its.folder),
         `INSERT INTO delivered (message_out_id, delivered_at)
        WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 2 FROM n WHERE x + 2 <= ${last})
        SELECT 'm' || x, '2026-01-01T00:00:00.000Z' FROM n`
@@ -128,7 +128,7 @@ describe("Delivery.failures", () => {
       const delivery = yield* Delivery.Delivery
       yield* SessionManager.SessionManager
       Raw.exec(
-        `${folder}/inbound.db`,
+        TestHost.originalOf(folder),
         `INSERT INTO delivered (message_out_id, status, delivered_at) VALUES ('old', 'failed', '2026-01-01T00:00:00.000Z')`
       )
       expect(yield* delivery.failures(session)).toEqual([

@@ -28,7 +28,7 @@ export const on = (session: Session.Session) =>
     const mailbox = yield* TestHost.mailboxAt(folder)
     const agent = (sql: string) => Raw.exec(`${folder}/outbound.db`, sql)
     const rows = (columns = "id, status") =>
-      Raw.query(`${folder}/inbound.db`, `SELECT ${columns} FROM messages_in ORDER BY seq`)
+      Raw.query(TestHost.originalOf(folder), `SELECT ${columns} FROM messages_in ORDER BY seq`)
     return {
       manager,
       session,
@@ -42,7 +42,7 @@ export const on = (session: Session.Session) =>
       statuses: () => Object.fromEntries(rows().map(({ id, status }) => [String(id), status])),
       /** Statements of the agent on its own file, and of somebody else on the host's. */
       agent,
-      host: (sql: string) => Raw.exec(`${folder}/inbound.db`, sql),
+      host: (sql: string) => Raw.exec(TestHost.originalOf(folder), sql),
       /** The agent's word on a message, as it stands in the file: SQL values. */
       say: (id: string, status: string, at = "'2026-01-01T00:00:00.000Z'") =>
         agent(`INSERT OR REPLACE INTO processing_ack VALUES ('${id}', ${status}, ${at})`),

@@ -215,14 +215,17 @@ describe("a successor is written exactly once", () => {
         yield* faults.arm(++call, "EIO")
         const exit = yield* Effect.exit(Effect.provide(sweeps(session), host))
         hasFailed = (yield* faults.disarm) !== undefined
-        if (Exit.isSuccess(exit)) expect(rows().length).toBe(before + 1)
+        if (Exit.isSuccess(exit)) {
+          const original = TestHost.originalOf(folder)
+          expect(Raw.query(original, "SELECT id FROM messages_in").length).toBe(before + 1)
+        }
         yield* Effect.provide(sweeps(session), host)
         yield* Effect.provide(sweeps(session), host)
         expect(rows().length).toBe(before + 1)
         expect(rows().filter(({ status }) => status === "pending").length).toBe(1)
       }
       expect(call).toBeGreaterThan(10)
-      expect(Fs.existsSync(`${folder}/inbound.db-journal`)).toBe(false)
+      expect(Fs.existsSync(`${TestHost.originalOf(folder)}-journal`)).toBe(false)
       const registry = Context.get(host, SessionRegistry.SessionRegistry)
       expect((yield* registry.listActiveSessions()).map(({ containerStatus }) => containerStatus)).toEqual([
         "stopped"

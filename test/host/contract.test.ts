@@ -158,6 +158,7 @@ describe("the contract on disk", () => {
       const session = yield* TestHost.newSession()
       const folder = yield* TestHost.folderOf(session)
       Fs.rmSync(`${folder}/inbound.db`)
+      TestHost.forgetOriginal(folder)
       Raw.exec(
         `${folder}/inbound.db`,
         `CREATE TABLE messages_in (id TEXT PRIMARY KEY, seq INTEGER UNIQUE, kind TEXT NOT NULL,

@@ -262,7 +262,7 @@ describe("sequence numbers", () => {
             given.push(...written.map(({ seq }) => seq))
           }
           if (command === "delete")
-            Raw.exec(`${folder}/inbound.db`, "DELETE FROM messages_in; DELETE FROM airlock_direct")
+            Raw.exec(TestHost.originalOf(folder), "DELETE FROM messages_in; DELETE FROM airlock_direct")
           if (command === "reopen") yield* manager.initFolder(session)
         }
         expect(given).toEqual([...given].sort((a, b) => a - b))

@@ -303,7 +303,7 @@ describe("SessionManager.writeMessage", () => {
     Effect.gen(function* () {
       const { folder, write } = yield* program
       Raw.exec(
-        `${folder}/inbound.db`,
+        TestHost.originalOf(folder),
         `INSERT INTO messages_in (id, seq, kind, timestamp, content) VALUES ('m', 2, 'chat', '2026-01-01 00:00:00', 'hello')`
       )
       expect(yield* write({})).toMatchObject({ seq: 2, alreadyThere: true })
@@ -465,7 +465,7 @@ describe("SessionManager.writeMessage", () => {
     () =>
       Effect.gen(function* () {
         const { folder, write } = yield* program
-        const path = `${folder}/inbound.db`
+        const path = TestHost.originalOf(folder)
         const original = Fs.readFileSync(path)
         const spoilt: ReadonlyArray<readonly [() => void, object]> = [
           [

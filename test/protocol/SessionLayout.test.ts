@@ -10,6 +10,7 @@ describe("SessionLayout", () => {
       inbox: "inbox",
       outbox: "outbox",
       sessions: "v2-sessions",
+      originals: "v2-originals",
       central: "v2.db",
       inboxPath: SessionLayout.inboxPath
     })
@@ -17,7 +18,7 @@ describe("SessionLayout", () => {
 
   it("has only names that are safe", () => {
     const names = Object.values(SessionLayout).filter((value) => typeof value === "string")
-    expect(names).toHaveLength(7)
+    expect(names).toHaveLength(8)
     expect(names.filter((name) => !PathSegment.isSafe(name))).toEqual([])
   })
 

@@ -192,6 +192,14 @@ export const pause = Effect.promise(() => new Promise((done) => setTimeout(done,
 export const folderOf = (ref: { readonly agentGroupId: string; readonly sessionId: string }) =>
   Effect.flatMap(SessionPaths.SessionPaths, (paths) => paths.session(ref))
 
+/** The host's own inbound.db of the session that has a folder. */
+export const originalOf = (folder: string) =>
+  Path.join(folder.replace("/v2-sessions/", "/v2-originals/"), "inbound.db")
+
+/** Leaves the folder as a host of another build does, which has nothing outside of it. */
+export const forgetOriginal = (folder: string) =>
+  Fs.rmSync(Path.dirname(originalOf(folder)), { recursive: true })
+
 const summary = (bytes: Buffer): string =>
   bytes.byteLength < 1000 ? bytes.toString("latin1") : createHash("sha256").update(bytes).digest("hex")
 

@@ -19,7 +19,7 @@ import type { SafeDirectory, SafeFile } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
-import { pause, pieceBytes, SystemCalls } from "../storage/SystemCalls.js"
+import { flags, pause, pieceBytes, SystemCalls } from "../storage/SystemCalls.js"
 
 /** Only one process at a time publishes: it holds the original's lock. What another one left is replaced. */
 const temporaryName = ".inbound.db.new"
@@ -69,24 +69,29 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
     const calls = yield* SystemCalls
     const noted = new Map<string, Noted>()
 
-    /** Gives the copy what it has to be, and tells how it looks. What else has its name is removed. */
+    /**
+     * Makes the copy, and tells how it looks. What else has its name is replaced, but for a directory: how long it takes
+     * to remove one is up to the agent.
+     */
     const replace = Effect.fnUntraced(function* (folder: SafeDirectory, bytes: Uint8Array, subject: Subject) {
       const failure = Effect.mapError(fromSystemCall(subject, folder.path))
-      const fd = yield* directories.createFile(folder, temporaryName, subject)
+      const temporary = folder.at(temporaryName)
+      const create = Effect.acquireRelease(calls.open(temporary, flags.create, 0o644), calls.close)
+      const fd = yield* create.pipe(
+        Effect.catchIf(
+          ({ code }) => code === "EEXIST",
+          () => Effect.zipRight(calls.unlink(temporary), create)
+        ),
+        failure
+      )
       yield* Effect.addFinalizer((exit) =>
-        Exit.isFailure(exit) ? Effect.ignore(directories.remove(folder, temporaryName, subject)) : Effect.void
+        Exit.isFailure(exit) ? Effect.ignore(calls.unlink(temporary)) : Effect.void
       )
       for (let position = 0; position < bytes.byteLength; position += pieceBytes) {
         if (position > 0) yield* pause
         yield* failure(calls.write(fd, bytes.subarray(position, position + pieceBytes), position))
       }
-      const rename = calls.rename(folder.at(temporaryName), folder.at(SessionLayout.inbound))
-      yield* failure(rename).pipe(
-        // A directory has its name.
-        Effect.orElse(() =>
-          Effect.zipRight(directories.remove(folder, SessionLayout.inbound, subject), failure(rename))
-        )
-      )
+      yield* failure(calls.rename(temporary, folder.at(SessionLayout.inbound)))
       return looksOf(yield* failure(calls.fstat(fd)))
     }, Effect.scoped)
 

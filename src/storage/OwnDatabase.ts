@@ -11,8 +11,9 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
@@ -179,8 +180,21 @@ const make = Effect.gen(function* () {
     return yield* readHeader(file, options, subject)
   }, Effect.scoped)
 
+  /** What a failed attempt had opened and held is let go at once, so that it can be tried again in the same scope. */
+  const openOrNothing = (options: OpenOptions, subject: Subject) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const handle = yield* restore(Scope.extend(open(options, subject), scope)).pipe(
+          Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+        )
+        yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
+        return handle
+      })
+    )
+
   return OwnDatabases.of({
-    open: (options, subject) => Effect.withTracerEnabled(open(options, subject), false),
+    open: (options, subject) => Effect.withTracerEnabled(openOrNothing(options, subject), false),
     header: (options, subject) => Effect.withTracerEnabled(header(options, subject), false)
   })
 })

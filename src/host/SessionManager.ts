@@ -25,17 +25,15 @@ import type { Destination, DirectMessage } from "../protocol/Message.js"
 import type { ContainerStatus, SessionRef } from "../protocol/Session.js"
 import { Session } from "../protocol/Session.js"
 import * as Timestamp from "../protocol/Timestamp.js"
-import { SafeDirectories } from "../storage/SafeDirectory.js"
-import { SystemCalls } from "../storage/SystemCalls.js"
+import type { SafeDirectories } from "../storage/SafeDirectory.js"
+import type { SystemCalls } from "../storage/SystemCalls.js"
 import type { Routing } from "./Addresses.js"
 import * as Addresses from "./Addresses.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { WrittenDirect } from "./DirectReply.js"
 import * as DirectReply from "./DirectReply.js"
-import * as Inbox from "./Inbox.js"
 import * as MessageDraft from "./MessageDraft.js"
 import type { WrittenMessage } from "./MessageStore.js"
-import * as MessageStore from "./MessageStore.js"
 import type { OutboxFiles } from "./Outbox.js"
 import { Outbox } from "./Outbox.js"
 import { SessionActivity } from "./SessionActivity.js"
@@ -44,6 +42,7 @@ import { SessionFolder } from "./SessionFolder.js"
 import { SessionPaths } from "./SessionPaths.js"
 import type { SessionKey } from "./SessionRegistry.js"
 import { SessionRegistry, threadOf } from "./SessionRegistry.js"
+import * as WriteBatches from "./WriteBatches.js"
 
 export type { Routing } from "./Addresses.js"
 export type { WrittenDirect } from "./DirectReply.js"
@@ -181,8 +180,6 @@ const make = Effect.gen(function* () {
   const folders = yield* SessionFolder
   const activity = yield* SessionActivity
   const outbox = yield* Outbox
-  const directories = yield* SafeDirectories
-  const calls = yield* SystemCalls
 
   const now = Effect.map(Clock.currentTimeMillis, Timestamp.format)
 
@@ -247,6 +244,16 @@ const make = Effect.gen(function* () {
     return found
   })
 
+  const store = yield* WriteBatches.make((ref) =>
+    Effect.gen(function* () {
+      yield* registry.updateSession(ref, { lastActive: yield* now }).pipe(
+        // What is stored is stored, which is what success promises.
+        Effect.catchAll((error) => Effect.logWarning("The session's last activity was not noted", error))
+      )
+      yield* activity.tell("inbound", ref)
+    })
+  )
+
   const write = (operation: string, ref: SessionRef, messages: ReadonlyArray<unknown>) =>
     Effect.gen(function* () {
       const millis = yield* Clock.currentTimeMillis
@@ -254,22 +261,8 @@ const make = Effect.gen(function* () {
         MessageDraft.make(message, { operation, now: millis, settings })
       )
       yield* known(ref, operation)
-      if (drafts.length === 0) return []
-      const folder = yield* folders.open(ref, operation)
-      const target = { folder, operation, limits: settings.limits, directories, calls }
-      const files: Array<string> = []
-      const written = yield* db.transaction(
-        ref,
-        (sql) => MessageStore.storeAll({ ...target, sql, sessionId: ref.sessionId }, drafts, files),
-        { operation, undo: Effect.suspend(() => Inbox.remove(target, files)) }
-      )
-      yield* registry.updateSession(ref, { lastActive: Timestamp.format(millis) }).pipe(
-        // The message is stored, which is what success promises.
-        Effect.catchAll((error) => Effect.logWarning("The session's last activity was not noted", error))
-      )
-      yield* activity.tell("inbound", ref)
-      return written
-    }).pipe(Effect.scoped)
+      return drafts.length === 0 ? [] : yield* store(ref, { operation, drafts })
+    })
 
   const writeOne = (operation: string, ref: SessionRef, message: unknown) =>
     Effect.map(write(operation, ref, [message]), ([written]) => written as WrittenMessage)

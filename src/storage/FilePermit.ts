@@ -51,6 +51,23 @@ const leave = (holding: Holding) =>
     if (queue.present.length === 0) queues.delete(holding.path)
   })
 
+const nested = (path: string, subject: Subject) =>
+  Effect.flatMap(FiberRef.get(holdings), (all) => {
+    const held = all.filter(isHeld)
+    return held.some((holding) => holding.path === path)
+      ? Effect.fail(new SessionDbUnavailable({ ...subject, reason: "nested" }))
+      : Effect.succeed(held)
+  })
+
+/**
+ * Fails with the reason `nested` if this fiber, or the one that forked it, holds the file at `path`.
+ *
+ * @since 0.1.0
+ * @category permits
+ */
+export const refuseNested = (path: string, subject: Subject): Effect.Effect<void, SessionDbUnavailable> =>
+  Effect.asVoid(nested(path, subject))
+
 /**
  * Waits for the file at `path` (absolute), and holds it until the scope closes. Waiting can be interrupted.
  * Fails with the reason `nested` if this fiber, or the one that forked it, holds the file.
@@ -63,10 +80,7 @@ export const hold = (
   subject: Subject
 ): Effect.Effect<void, SessionDbUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
-    const held = (yield* FiberRef.get(holdings)).filter(isHeld)
-    if (held.some((holding) => holding.path === path)) {
-      return yield* new SessionDbUnavailable({ ...subject, reason: "nested" })
-    }
+    const held = yield* nested(path, subject)
     yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         const holding = join(path)

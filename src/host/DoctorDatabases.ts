@@ -80,8 +80,9 @@ const required = {
 } as const
 
 const verdictOf = (sql: SqlClient, pragma: string): Effect.Effect<string, SqlError> =>
-  Effect.map(sql.unsafe<Record<string, unknown>>(`PRAGMA ${pragma}`), ([row]) =>
-    String(Object.values(row ?? {})[0] ?? "ok")
+  Effect.map(
+    sql.unsafe<Record<string, string>>(`PRAGMA ${pragma}`),
+    ([row]) => Object.values(row ?? {})[0] ?? "ok"
   )
 
 /** Why a table is not looked at, or undefined. */

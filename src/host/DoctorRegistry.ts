@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
+import { quote } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
@@ -104,10 +105,10 @@ const readCentral = (dataDir: string) =>
     const options = { directory: dataDir, name: SessionLayout.central, patience }
     const { isWal } = yield* WalCopy.header(options, central)
     const sql = yield* openCentral(dataDir, isWal)
-    const [check] = yield* sql<Record<string, unknown>>`PRAGMA integrity_check(1)`.pipe(
+    const [check] = yield* sql<Record<string, string>>`PRAGMA integrity_check(1)`.pipe(
       Effect.mapError(fromSql(central))
     )
-    const verdict = String(Object.values(check ?? {})[0])
+    const verdict = Object.values(check ?? {})[0] ?? "ok"
     const [broken, rows] = yield* sql`SELECT id, agent_group_id AS agentGroupId, status,
         container_status AS containerStatus FROM sessions ORDER BY created_at, id`.pipe(
       Effect.mapError(fromSql(central)),
@@ -119,7 +120,7 @@ const readCentral = (dataDir: string) =>
       findings: [
         ...(verdict === "ok"
           ? []
-          : [problem("integrity", `the central database, v2.db, is damaged: ${shown(verdict)}`)]),
+          : [problem("integrity", `the central database, v2.db, is damaged: ${quote(verdict)}`)]),
         ...(broken.length === 0
           ? []
           : [problem("registry", `${broken.length} rows of the registry are not sessions`)])

@@ -67,6 +67,11 @@ Exit codes:
     )
   })
 
+const whyNot = (error: StorageError): string =>
+  error._tag === "SessionDbUnavailable" && error.resource === "central"
+    ? "is not a data directory: it has neither v2.db nor v2-sessions"
+    : explain(error)
+
 const doctor = ({ directory, json }: Request) =>
   Effect.gen(function* () {
     const report = yield* Effect.flatMap(Doctor, ({ examine }) => examine(directory))
@@ -75,7 +80,7 @@ const doctor = ({ directory, json }: Request) =>
   }).pipe(
     Effect.provide(Doctor.layer),
     Effect.catchAll((error: StorageError) =>
-      Effect.as(Console.error(`effect-airlock: ${quote(directory)} ${explain(error)}`), exitCodes.notExamined)
+      Effect.as(Console.error(`effect-airlock: ${quote(directory)} ${whyNot(error)}`), exitCodes.notExamined)
     )
   )
 

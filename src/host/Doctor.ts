@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -18,9 +19,10 @@ import { SqliteDriver } from "../storage/SqliteDriver.js"
 import * as StorageLayer from "../storage/StorageLayer.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
+import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
-import type { Requirements, Sessions } from "./DoctorRegistry.js"
+import type { Requirements } from "./DoctorRegistry.js"
 import * as DoctorRegistry from "./DoctorRegistry.js"
 import type { Finding, Report } from "./DoctorReport.js"
 import { isSame, note, shown } from "./DoctorReport.js"
@@ -109,52 +111,70 @@ const sqliteVersion = Effect.gen(function* () {
   return row?.version ?? "unknown"
 }).pipe(Effect.scoped, Effect.withTracerEnabled(false), Effect.mapError(fromSql(subject)))
 
-/** Sessions come and go while they are listed: what is found twice counts. */
-const sessionsOf = (dataDir: string): Effect.Effect<Sessions, StorageError, Requirements> =>
-  Effect.flatMap(DoctorRegistry.read(dataDir, originals), (first) =>
-    first.findings.length === 0
-      ? Effect.succeed(first)
-      : Effect.map(Effect.delay(DoctorRegistry.read(dataDir, originals), betweenLooks), (second) => ({
-          ...second,
-          findings: second.findings.filter((finding) =>
-            first.findings.some((other) => isSame(finding, other))
-          )
-        }))
-  )
+/**
+ * One look at everything: a finding for each thing that is not in order, or not yet. `only` are the sessions to look into,
+ * all without it.
+ */
+const look = (dataDir: string, places: DoctorSession.Places, only?: ReadonlySet<string>) =>
+  Effect.gen(function* () {
+    const sessions = yield* DoctorRegistry.read(dataDir, originals)
+    const findings: Array<Finding> = [...sessions.findings]
+    for (const known of sessions.known) {
+      if (!known.hasFolder || only?.has(keyOf(known.ref)) === false) continue
+      findings.push(...(yield* DoctorSession.examine(known, places)))
+    }
+    return { ...sessions, findings }
+  })
+
+const keyOf = (session: Finding["session"]): string =>
+  JSON.stringify([session?.agentGroupId, session?.sessionId])
+
+/**
+ * Others go on writing meanwhile, so that a file can be there whose row is not yet, or the other way round. So everything
+ * in which something is found is looked at again a moment later, and what was found both times counts.
+ */
+const lookTwice = (dataDir: string, places: DoctorSession.Places) =>
+  Effect.gen(function* () {
+    const first = yield* look(dataDir, places)
+    if (first.findings.length === 0) return first
+    const before = Arr.groupBy(first.findings, ({ session }) => keyOf(session))
+    yield* Effect.sleep(betweenLooks)
+    const second = yield* look(dataDir, places, new Set(Object.keys(before)))
+    return {
+      ...second,
+      findings: second.findings.filter((finding) =>
+        (before[keyOf(finding.session)] ?? []).some((other) => isSame(finding, other))
+      )
+    }
+  })
 
 const examine = (path: string) =>
   Effect.gen(function* () {
     const calls = yield* SystemCalls
     const dataDir = yield* Effect.mapError(calls.realpath(Path.resolve(path)), fromSystemCall(subject, path))
+    const directories = yield* SafeDirectories
+    yield* Effect.scoped(directories.open(dataDir, subject))
     const now = yield* Clock.currentTimeMillis
     const version = yield* sqliteVersion
     const mount = yield* mountOf(dataDir)
-    const sessions = yield* sessionsOf(dataDir)
     const paths = yield* Effect.provide(
       SessionPaths,
       Layer.provide(SessionPaths.layer, AirlockConfig.layer({ dataDir }))
     )
-    const places: DoctorSession.Places = {
+    const sessions = yield* lookTwice(dataDir, {
       session: paths.session,
       original: (ref) =>
         Effect.map(paths.session(ref), (folder) =>
           Path.join(dataDir, originals, Path.relative(paths.base, folder))
         )
-    }
-    const findings: Array<Finding> = [
+    })
+    const bySession = Object.values(Arr.groupBy(sessions.findings, ({ session }) => keyOf(session))).flat()
+    const findings: ReadonlyArray<Finding> = [
       ...aboutMount(mount),
       ...aboutCentral(sessions.centralMode, mount),
-      ...sessions.findings.filter(({ session }) => session === undefined)
+      ...bySession.filter(({ session }) => session === undefined),
+      ...bySession.filter(({ session }) => session !== undefined)
     ]
-    for (const known of sessions.known) {
-      findings.push(
-        ...sessions.findings.filter(
-          ({ session }) =>
-            session?.agentGroupId === known.ref.agentGroupId && session.sessionId === known.ref.sessionId
-        )
-      )
-      if (known.hasFolder) findings.push(...(yield* DoctorSession.examine(known, places)))
-    }
     const report: Report = {
       dataDir,
       examinedAt: Timestamp.format(now),

@@ -1,8 +1,5 @@
 /**
- * The examination of one session.
- *
- * Others go on writing meanwhile, so that a file can be there whose row is not yet, or the other way round. So a session in
- * which something is found is looked at again a moment later, and what was found both times counts.
+ * One look at one session.
  *
  * @since 0.1.0
  */
@@ -20,7 +17,7 @@ import * as DoctorDatabases from "./DoctorDatabases.js"
 import * as DoctorMessages from "./DoctorMessages.js"
 import type { Known } from "./DoctorRegistry.js"
 import type { Finding } from "./DoctorReport.js"
-import { explain, isSame, note, problem } from "./DoctorReport.js"
+import { explain, note, problem } from "./DoctorReport.js"
 
 /**
  * Where a session lies.
@@ -36,9 +33,6 @@ export interface Places {
 
 /** How long one look may take. Each step is short; a session may have many files. */
 const lookTimeout = Duration.seconds(30)
-
-/** What is in motion is over after this. */
-const betweenLooks = Duration.millis(500)
 
 type Findings = ReadonlyArray<Finding>
 
@@ -115,7 +109,7 @@ const look = (known: Known, places: Places) =>
 
 /**
  * What there is to say about a session that has a folder. Never fails, and ends: whatever is wrong with the session is a
- * finding.
+ * finding. Others may be writing meanwhile, so that a file can be there whose row is not yet, or the other way round.
  *
  * @since 0.1.0
  * @category checks
@@ -123,8 +117,8 @@ const look = (known: Known, places: Places) =>
 export const examine = (
   known: Known,
   places: Places
-): Effect.Effect<Findings, never, DoctorDatabases.Requirements> => {
-  const once = look(known, places).pipe(
+): Effect.Effect<Findings, never, DoctorDatabases.Requirements> =>
+  look(known, places).pipe(
     Effect.catchTag("UnsafePath", (error) =>
       Effect.succeed<Findings>([problem("folder", `the session's folder ${explain(error)}`)])
     ),
@@ -140,15 +134,6 @@ export const examine = (
       Effect.as(Effect.logDebug("A session could not be examined", Cause.die(defect)), [
         problem("examination", "not examined to the end: the examination broke off")
       ])
-    )
+    ),
+    Effect.map((findings) => findings.map((finding) => ({ ...finding, session: known.ref })))
   )
-  return Effect.flatMap(once, (first) =>
-    first.length === 0
-      ? Effect.succeed(first)
-      : Effect.map(Effect.delay(once, betweenLooks), (second) =>
-          second.filter((finding) => first.some((other) => isSame(finding, other)))
-        )
-  ).pipe(Effect.map((findings) => findings.map((finding) => ({ ...finding, session: refOf(known) }))))
-}
-
-const refOf = ({ ref: { agentGroupId, sessionId } }: Known): SessionRef => ({ agentGroupId, sessionId })

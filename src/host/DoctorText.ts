@@ -28,7 +28,7 @@ export const toText = (report: Report): string => {
     `data directory: ${quote(report.dataDir)}`,
     `mount: ${mountText(report.mount)}`,
     `SQLite: ${report.sqliteVersion}`,
-    `v2.db: ${report.centralMode === null ? "none" : `journal mode ${report.centralMode}`}`
+    `v2.db: ${report.centralMode === null ? "not read" : `journal mode ${report.centralMode}`}`
   ]
   let title: string | undefined
   for (const finding of report.findings) {

@@ -66,9 +66,10 @@ export class Doctor extends Context.Tag("effect-airlock/Doctor")<
 }
 
 /**
- * The same on a storage of the caller's.
+ * The same on a storage of the caller's, for tests that replace a part of it.
  *
- * @internal
+ * @since 0.1.0
+ * @category layers
  */
 export const layerWithoutStorage: Layer.Layer<Doctor, never, Requirements> = Layer.effect(
   Doctor,

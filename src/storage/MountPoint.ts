@@ -37,26 +37,26 @@ export interface MountPoint {
  * network file systems it depends on the server and on the options of the mount, so they are not in the table, and
  * nor is any other type: `unknown`.
  */
-const known: Readonly<Record<string, Locks>> = {
-  bcachefs: "shared",
-  btrfs: "shared",
-  ext2: "shared",
-  ext3: "shared",
-  ext4: "shared",
-  f2fs: "shared",
-  jfs: "shared",
-  overlay: "shared",
-  ramfs: "shared",
-  tmpfs: "shared",
-  xfs: "shared",
-  zfs: "shared",
-  "9p": "not-shared",
-  fuse: "not-shared",
-  fakeowner: "not-shared",
-  prl_fs: "not-shared",
-  vboxsf: "not-shared",
-  virtiofs: "not-shared"
-}
+const known: ReadonlyMap<string, Locks> = new Map<string, Locks>([
+  ["bcachefs", "shared"],
+  ["btrfs", "shared"],
+  ["ext2", "shared"],
+  ["ext3", "shared"],
+  ["ext4", "shared"],
+  ["f2fs", "shared"],
+  ["jfs", "shared"],
+  ["overlay", "shared"],
+  ["ramfs", "shared"],
+  ["tmpfs", "shared"],
+  ["xfs", "shared"],
+  ["zfs", "shared"],
+  ["9p", "not-shared"],
+  ["fakeowner", "not-shared"],
+  ["fuse", "not-shared"],
+  ["prl_fs", "not-shared"],
+  ["vboxsf", "not-shared"],
+  ["virtiofs", "not-shared"]
+])
 
 /**
  * Whether locks cross a mount of a type. FUSE says after a dot what is behind it, such as `fuse.grpcfuse`.
@@ -65,7 +65,7 @@ const known: Readonly<Record<string, Locks>> = {
  * @category queries
  */
 export const locksOf = (type: string): Locks =>
-  known[type] ?? (type.startsWith("fuse.") ? "not-shared" : "unknown")
+  known.get(type) ?? (type.startsWith("fuse.") ? "not-shared" : "unknown")
 
 /** The kernel writes a blank, a tab, an end of line and a backslash as three octal digits. */
 const unescape = (text: string): string =>

@@ -22,12 +22,12 @@ const examine = () => {
      import { AirlockHost, SessionManager } from "effect-airlock/host"
      const made = Effect.flatMap(SessionManager.SessionManager, ({ resolve }) =>
        resolve({ agentGroupId: "agent", messagingGroupId: "chat", threadId: null, mode: "shared" }))
-     await Effect.runPromise(Effect.provide(made, AirlockHost.sessions({ dataDir: "data" })))`
+     await Effect.runPromise(Effect.provide(made, AirlockHost.sessions({ dataDir: "examined" })))`
   )
   run(process.execPath, ["data.mjs"])
-  const report = JSON.parse(run("npx", ["effect-airlock", "doctor", "data", "--json"]))
+  const report = JSON.parse(run("npx", ["effect-airlock", "doctor", "examined", "--json"]))
   if (report.sessions !== 1) throw new Error("the doctor did not find the session")
-  console.log(run("npx", ["effect-airlock", "doctor", "data"]))
+  console.log(run("npx", ["effect-airlock", "doctor", "examined"]))
   const { status } = spawnSync("npx", ["effect-airlock", "doctor", "nowhere"], { cwd: project })
   if (status !== 2) throw new Error(`the doctor ended with ${status} where there is no data directory`)
 }

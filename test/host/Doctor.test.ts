@@ -1,3 +1,4 @@
+import { NodeContext } from "@effect/platform-node"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import type { Session } from "effect-airlock"
@@ -6,6 +7,7 @@ import * as ChildProcess from "node:child_process"
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Fixtures from "../storage/Fixtures.js"
 import * as DoctorText from "../../src/host/DoctorText.js"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
@@ -647,6 +649,29 @@ describe("the Doctor", () => {
         yield* doctor.examine(dataDir)
         expect(locks()).toEqual(before)
       }).pipe(Effect.provide(Layer.merge(Doctor.Doctor.layer, TestHost.layerAt(dataDir))))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("says nothing of what is gone a moment later", () =>
+    Effect.gen(function* () {
+      const { dataDir, folder } = yield* directory
+      const temporary = Path.join(folder, ".inbound.db.new")
+      Fs.writeFileSync(temporary, "")
+      let wasSeen = false
+      const storage = Fixtures.layerWith((calls) => ({
+        listSome: (path, limit) =>
+          Effect.tap(calls.listSome(path, limit), (names) => {
+            if (!names.includes(".inbound.db.new")) return
+            wasSeen = true
+            Fs.rmSync(temporary)
+          })
+      }))
+      const { findings } = yield* Effect.flatMap(Doctor.Doctor, (doctor) => doctor.examine(dataDir)).pipe(
+        Effect.provide(Doctor.layerWithoutStorage),
+        Effect.provide(Layer.merge(storage, NodeContext.layer))
+      )
+      expect(wasSeen).toBe(true)
+      expect(findings).toEqual([])
     }).pipe(Effect.scoped)
   )
 

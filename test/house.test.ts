@@ -69,6 +69,30 @@ describe("the house", () => {
     })
   }
 
+  it("has the command in cli.ts, which no entry point brings along, and neither what parses its arguments", () => {
+    const reached = (file: string, seen = new Set<string>()): Set<string> => {
+      if (seen.has(file)) return seen
+      seen.add(file)
+      // `export * as X from`, of which the entry points are made, is no import to the compiler's scanner.
+      const from = Fs.readFileSync(Path.join(root, file), "utf8").matchAll(
+        /^(?:import|export|\}).* from "([^"]+)"$/gm
+      )
+      for (const [, specifier = ""] of from) {
+        if (!specifier.startsWith(".")) seen.add(specifier)
+        else reached(Path.join(Path.dirname(file), specifier).replace(/\.js$/, ".ts"), seen)
+      }
+      return seen
+    }
+    for (const entry of ["index.ts", "host/index.ts", "guest/index.ts", "protocol/index.ts"]) {
+      expect(reached(entry)).not.toContain("cli.ts")
+      expect(reached(entry)).not.toContain("commander")
+    }
+    const ofGuest = Array.from(reached("guest/index.ts"))
+    expect(ofGuest).toContain("guest/Mailbox.ts")
+    expect(ofGuest.filter((file) => file.startsWith("host/"))).toEqual([])
+    expect(reached("cli.ts")).toContain("commander")
+  })
+
   it("has one namespace in index.ts for each that host, guest and protocol export", () => {
     const exportsOf = (file: string) =>
       Array.from(

@@ -139,7 +139,13 @@ export const make = (operation: string) =>
 
 const keyOf = (ref: SessionRef, { id, source }: Outgoing): string => `${ref.sessionId}/${source}/${id}`
 
-const declaredFiles = (content: string): ReadonlyArray<string> =>
+/**
+ * The names of the files that a message says it has.
+ *
+ * @since 0.1.0
+ * @category parsing
+ */
+export const declaredFiles = (content: string): ReadonlyArray<string> =>
   AttachmentContent.parseJson(content).pipe(
     Option.filter(AttachmentContent.isJsonObject),
     Option.map((object) => object["files"]),

@@ -6,13 +6,10 @@
 import * as Option from "effect/Option"
 import { createHash } from "node:crypto"
 import type { SessionRef } from "../protocol/Session.js"
-import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import type { Owner } from "./AirlockConfig.js"
 import * as ContainerState from "./ContainerState.js"
-
-/** Where the agent finds its session's folder. */
-const workspace = "/workspace"
+import * as MountPlan from "./MountPlan.js"
 
 /**
  * The name of a session's container. The same session of the same data directory always has the same, and no other has
@@ -28,17 +25,8 @@ export const containerName = (dataDir: string, { agentGroupId, sessionId }: Sess
   return `airlock-${readable}-${createHash("sha256").update(whole).digest("hex").slice(0, 24)}`
 }
 
-/** One field of the line of comma-separated values that `--mount` takes. */
-const mountField = (field: string): string =>
-  /[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field
-
-const mount = (...fields: ReadonlyArray<string>): ReadonlyArray<string> => [
-  "--mount",
-  ["type=bind", ...fields].map(mountField).join(",")
-]
-
 /**
- * - `folder`: the session's, on the host
+ * - `mounts`: what the agent sees of the host's files
  * - `extra`: arguments for the engine, before the image
  * - `command`: arguments for the image, after it
  *
@@ -48,7 +36,7 @@ const mount = (...fields: ReadonlyArray<string>): ReadonlyArray<string> => [
 export interface Container {
   readonly name: string
   readonly ref: SessionRef
-  readonly folder: string
+  readonly mounts: MountPlan.MountPlan
   readonly image: string
   readonly user: Option.Option<Owner>
   readonly extra: ReadonlyArray<string>
@@ -56,13 +44,12 @@ export interface Container {
 }
 
 /**
- * What comes after `run`. The session's folder is mounted read-write, and over it, read-only, what only the host
- * writes.
+ * What comes after `run`.
  *
  * @since 0.1.0
  * @category arguments
  */
-export const run = ({ command, extra, folder, image, name, ref, user }: Container): ReadonlyArray<string> => [
+export const run = ({ command, extra, image, mounts, name, ref, user }: Container): ReadonlyArray<string> => [
   "--detach",
   "--rm",
   "--init",
@@ -71,10 +58,7 @@ export const run = ({ command, extra, folder, image, name, ref, user }: Containe
   "--label",
   `effect-airlock.session=${ref.agentGroupId}/${ref.sessionId}`,
   ...Option.match(user, { onNone: () => [], onSome: ({ gid, uid }) => ["--user", `${uid}:${gid}`] }),
-  ...mount(`src=${folder}`, `dst=${workspace}`),
-  ...[SessionLayout.inbox, SessionLayout.inbound].flatMap((own) =>
-    mount(`src=${folder}/${own}`, `dst=${workspace}/${own}`, "readonly")
-  ),
+  ...MountPlan.toDockerArguments(mounts),
   ...extra,
   image,
   ...command

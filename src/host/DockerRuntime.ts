@@ -19,6 +19,7 @@ import * as ContainerEngine from "./ContainerEngine.js"
 import type { ContainerRuntime } from "./ContainerRuntime.js"
 import * as ContainerState from "./ContainerState.js"
 import * as DockerArguments from "./DockerArguments.js"
+import * as MountPlan from "./MountPlan.js"
 import { SessionPaths } from "./SessionPaths.js"
 import * as SessionTurns from "./SessionTurns.js"
 
@@ -129,7 +130,7 @@ export const make = (
         ),
       wake: Effect.fn("ContainerRuntime.wake")(
         function* (session: Session) {
-          const folder = yield* paths.session(session)
+          const mounts = MountPlan.make(yield* paths.session(session))
           const name = nameOf(session)
           const found = yield* inspect(name)
           if (Option.isSome(found) && found.value.state._tag === "Running") {
@@ -139,7 +140,7 @@ export const make = (
           const id = yield* start(name, {
             name,
             ref: session,
-            folder,
+            mounts,
             image: typeof options.image === "string" ? options.image : options.image(session),
             user,
             extra: options.arguments?.(session) ?? [],

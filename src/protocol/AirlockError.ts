@@ -6,8 +6,13 @@
  */
 import * as Schema from "effect/Schema"
 
-/** The start of a text that somebody else chose, so that it can neither break a line nor steer a terminal. */
-const quote = (text: string): string =>
+/**
+ * The start of a text that somebody else chose, in quotes, so that it can neither break a line nor steer a terminal.
+ *
+ * @since 0.1.0
+ * @category formatting
+ */
+export const quote = (text: string): string =>
   JSON.stringify(text.slice(0, 200)).replace(
     /[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu,
     (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Layer from "effect/Layer"
 import type { SessionDbUnavailable } from "../protocol/AirlockError.js"
 import { OwnDatabases } from "./OwnDatabase.js"
@@ -40,3 +41,11 @@ export const layerWithoutCalls: Layer.Layer<
 export const layer: Layer.Layer<Storage, SessionDbUnavailable> = layerWithoutCalls.pipe(
   Layer.provideMerge(Layer.merge(SystemCalls.layer, SqliteDriver.layer))
 )
+
+/**
+ * Node's own file system, for what needs a temporary folder.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const files: Layer.Layer<FileSystem.FileSystem> = NodeFileSystem.layer

@@ -53,6 +53,8 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
     readonly sync: (fd: number) => Call<void>
     /** The names in a directory. One that is no UTF-8 cannot be told from others; see `nameAsText`. */
     readonly list: (path: string) => Call<ReadonlyArray<string>>
+    /** The first names in a directory, at most `limit`, in no order. */
+    readonly listSome: (path: string, limit: number) => Call<ReadonlyArray<string>>
     /** Gives what is in a directory under a name that is no UTF-8 another name. */
     readonly nameAsText: (path: string) => Call<void>
     readonly makeDirectory: (path: string) => Call<void>
@@ -90,6 +92,21 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
         Fs.fsync(fd, (cause) => resume(cause === null ? Effect.void : Effect.fail(failed("fsync", cause))))
       ),
     list: (path) => attempt("readdir", () => Fs.readdirSync(path)),
+    listSome: (path, limit) =>
+      attempt("readdir", () => {
+        const directory = Fs.opendirSync(path)
+        try {
+          const names: Array<string> = []
+          while (names.length < limit) {
+            const entry = directory.readSync()
+            if (entry === null) break
+            names.push(entry.name)
+          }
+          return names
+        } finally {
+          directory.closeSync()
+        }
+      }),
     nameAsText: (path) =>
       attempt("rename", () => {
         for (const [index, name] of Fs.readdirSync(path, "buffer").entries()) {

@@ -2,7 +2,7 @@
  * Installs the packed package into an empty project, type-checks a small host there in strict mode, and runs it.
  * Run it with `npm run test:consumer`.
  */
-import { execFileSync } from "node:child_process"
+import { execFileSync, spawnSync } from "node:child_process"
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -12,6 +12,24 @@ const project = mkdtempSync(join(tmpdir(), "airlock-consumer-"))
 const run = (command, args, cwd = project) => {
   console.log(`$ ${command} ${args.join(" ")}`)
   return execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] })
+}
+
+/** The installed command, on data that the installed host has made, and on none. */
+const examine = () => {
+  writeFileSync(
+    join(project, "data.mjs"),
+    `import { Effect } from "effect"
+     import { AirlockHost, SessionManager } from "effect-airlock/host"
+     const made = Effect.flatMap(SessionManager.SessionManager, ({ resolve }) =>
+       resolve({ agentGroupId: "agent", messagingGroupId: "chat", threadId: null, mode: "shared" }))
+     await Effect.runPromise(Effect.provide(made, AirlockHost.sessions({ dataDir: "examined" })))`
+  )
+  run(process.execPath, ["data.mjs"])
+  const report = JSON.parse(run("npx", ["effect-airlock", "doctor", "examined", "--json"]))
+  if (report.sessions !== 1) throw new Error("the doctor did not find the session")
+  console.log(run("npx", ["effect-airlock", "doctor", "examined"]))
+  const { status } = spawnSync("npx", ["effect-airlock", "doctor", "nowhere"], { cwd: project })
+  if (status !== 2) throw new Error(`the doctor ended with ${status} where there is no data directory`)
 }
 
 try {
@@ -58,6 +76,7 @@ try {
   run("npm", ["install", "--no-audit", "--no-fund"])
   run("npx", ["tsc"])
   console.log(run(process.execPath, ["out/host.js"]))
+  examine()
 } finally {
   rmSync(project, { recursive: true, force: true })
 }

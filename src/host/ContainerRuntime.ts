@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import type { Session, SessionRef } from "../protocol/Session.js"
+import type { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { AirlockConfig } from "./AirlockConfig.js"
 import { stopped } from "./ContainerState.js"
 import type { ContainerState } from "./ContainerState.js"
@@ -93,7 +94,7 @@ export class ContainerRuntime extends Context.Tag("effect-airlock/ContainerRunti
   /**
    * Runs each agent in a container of docker or podman, with the session's folder at `/workspace`. Uses the
    * engine's command line, which must be installed and allowed to the host. What `status`, `wake` and `kill` fail with
-   * is `ContainerEngineFailed`, and `UnsafePath` for a session that can have no folder.
+   * is `ContainerEngineFailed`, and what `MountPlan.of` fails with.
    *
    * Containers run on when the layer's scope closes, and when the host is killed, unlike the processes of `layerProcess`:
    * the next host finds them by their name, which is made from the data directory and the session.
@@ -105,6 +106,6 @@ export class ContainerRuntime extends Context.Tag("effect-airlock/ContainerRunti
    */
   static readonly layerDocker = (
     options: DockerRuntime.DockerOptions
-  ): Layer.Layer<ContainerRuntime, never, AirlockConfig | SessionPaths | CommandExecutor> =>
+  ): Layer.Layer<ContainerRuntime, never, AirlockConfig | SessionPaths | SafeDirectories | CommandExecutor> =>
     Layer.scoped(ContainerRuntime, DockerRuntime.make(options))
 }

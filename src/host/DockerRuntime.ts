@@ -13,6 +13,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Session, SessionRef } from "../protocol/Session.js"
+import type { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { Owner } from "./AirlockConfig.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import * as ContainerEngine from "./ContainerEngine.js"
@@ -20,7 +21,7 @@ import type { ContainerRuntime } from "./ContainerRuntime.js"
 import * as ContainerState from "./ContainerState.js"
 import * as DockerArguments from "./DockerArguments.js"
 import * as MountPlan from "./MountPlan.js"
-import { SessionPaths } from "./SessionPaths.js"
+import type { SessionPaths } from "./SessionPaths.js"
 import * as SessionTurns from "./SessionTurns.js"
 
 /**
@@ -60,11 +61,11 @@ export const make = (
 ): Effect.Effect<
   Context.Tag.Service<ContainerRuntime>,
   never,
-  AirlockConfig | SessionPaths | CommandExecutor | Scope.Scope
+  AirlockConfig | SessionPaths | SafeDirectories | CommandExecutor | Scope.Scope
 > =>
   Effect.gen(function* () {
     const { dataDir, owner } = yield* AirlockConfig
-    const paths = yield* SessionPaths
+    const places = yield* Effect.context<SessionPaths | SafeDirectories>()
     const engine = yield* ContainerEngine.make(options.engine ?? "docker")
     const inTurn = yield* SessionTurns.make
     const scope = yield* Effect.scope
@@ -130,13 +131,13 @@ export const make = (
         ),
       wake: Effect.fn("ContainerRuntime.wake")(
         function* (session: Session) {
-          const mounts = MountPlan.make(yield* paths.session(session))
           const name = nameOf(session)
           const found = yield* inspect(name)
           if (Option.isSome(found) && found.value.state._tag === "Running") {
             yield* watch(found.value.id, session)
             return
           }
+          const mounts = yield* Effect.provide(MountPlan.of(session), places)
           const id = yield* start(name, {
             name,
             ref: session,

@@ -162,10 +162,7 @@ const examine = (path: string) =>
     )
     const sessions = yield* lookTwice(dataDir, {
       session: paths.session,
-      original: (ref) =>
-        Effect.map(paths.session(ref), (folder) =>
-          Path.join(dataDir, SessionLayout.originals, Path.relative(paths.base, folder))
-        )
+      original: (ref) => Effect.map(paths.original(ref), (path) => Path.dirname(path))
     })
     const bySession = Object.values(Arr.groupBy(sessions.findings, ({ session }) => keyOf(session))).flat()
     const findings: ReadonlyArray<Finding> = [

@@ -15,9 +15,11 @@
  */
 import * as Effect from "effect/Effect"
 import * as Path from "node:path"
-import type { UnsafePath } from "../protocol/AirlockError.js"
+import type { SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
+import { SafeDirectories } from "../storage/SafeDirectory.js"
+import type { Subject } from "../storage/StorageFailure.js"
 import { SessionPaths } from "./SessionPaths.js"
 
 /**
@@ -67,13 +69,25 @@ export const make = (folder: string, { target = "/workspace" }: Options = {}): M
 ]
 
 /**
- * The plan for a session. Fails with `UnsafePath` if its ids cannot name folders.
+ * The plan for a session whose folder is there. Fails with `UnsafePath` if its ids cannot name folders, or if something
+ * else is where the folder or its `inbox/` should be: an engine follows a link that an earlier agent left there, and would
+ * show the next one whatever it leads to. To be asked for each time before the agent starts.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const of = (ref: SessionRef, options?: Options): Effect.Effect<MountPlan, UnsafePath, SessionPaths> =>
-  Effect.flatMap(SessionPaths, (paths) => Effect.map(paths.session(ref), (folder) => make(folder, options)))
+export const of = (
+  ref: SessionRef,
+  options?: Options
+): Effect.Effect<MountPlan, UnsafePath | SessionDbUnavailable, SessionPaths | SafeDirectories> =>
+  Effect.gen(function* () {
+    const directories = yield* SafeDirectories
+    const folder = yield* Effect.flatMap(SessionPaths, (paths) => paths.session(ref))
+    const subject: Subject = { operation: "MountPlan.of", resource: "folder" }
+    const directory = yield* directories.open(folder, subject)
+    yield* directories.openChild(directory, SessionLayout.inbox, { ...subject, resource: "inbox" })
+    return make(folder, options)
+  }).pipe(Effect.scoped)
 
 /** One field of the line of comma-separated values that `--mount` takes. */
 const field = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)

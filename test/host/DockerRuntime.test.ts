@@ -6,6 +6,8 @@ import { AirlockConfig, ContainerRuntime, MountPlan, SessionPaths } from "effect
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as DockerArguments from "../../src/host/DockerArguments.js"
+import { SafeDirectories } from "../../src/storage/SafeDirectory.js"
+import { SystemCalls } from "../../src/storage/SystemCalls.js"
 import * as Processes from "../support/Processes.js"
 import * as TestHost from "../support/TestHost.js"
 
@@ -118,10 +120,12 @@ const program = (
       ...given
     }).pipe(
       Layer.provide(SessionPaths.SessionPaths.layer),
+      Layer.provide(Layer.provideMerge(SafeDirectories.layer, SystemCalls.layer)),
       Layer.provide(AirlockConfig.AirlockConfig.layer({ dataDir, ...settings })),
       Layer.provide(NodeContext.layer)
     )
     const session = Processes.session("sess-1")
+    Fs.mkdirSync(Path.join(dataDir, "v2-sessions/agent/sess-1/inbox"), { recursive: true })
     const name = DockerArguments.containerName(dataDir, session)
     const calls = (operation?: string): ReadonlyArray<ReadonlyArray<string>> =>
       Fs.existsSync(at("calls"))

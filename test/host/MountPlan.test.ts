@@ -1,15 +1,25 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, FastCheck } from "effect"
+import { Effect, FastCheck, Layer } from "effect"
 import { AirlockConfig, MountPlan, SessionPaths } from "effect-airlock"
+import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { SafeDirectories } from "../../src/storage/SafeDirectory.js"
+import { SystemCalls } from "../../src/storage/SystemCalls.js"
+import * as TestHost from "../support/TestHost.js"
 
 const ref = { agentGroupId: "agent", sessionId: "sess-1" }
 
-const of = (session: typeof ref, options?: MountPlan.Options) =>
-  MountPlan.of(session, options).pipe(
-    Effect.provide(SessionPaths.SessionPaths.layer),
-    Effect.provide(AirlockConfig.AirlockConfig.layer({ dataDir: "/data" }))
-  )
+/** A data directory with the folder of a session, and the plans of its sessions. */
+const program = Effect.map(TestHost.temporaryDirectory, (dataDir) => {
+  const folder = `${dataDir}/v2-sessions/agent/sess-1`
+  Fs.mkdirSync(`${folder}/inbox`, { recursive: true })
+  const of = (session: typeof ref, options?: MountPlan.Options) =>
+    MountPlan.of(session, options).pipe(
+      Effect.provide(Layer.merge(SessionPaths.SessionPaths.layer, SafeDirectories.layer)),
+      Effect.provide(Layer.merge(AirlockConfig.AirlockConfig.layer({ dataDir }), SystemCalls.layer))
+    )
+  return { folder, of }
+})
 
 /** The fields of one line of comma-separated values, by RFC 4180 and nothing of the library's. */
 const parseLine = (line: string): ReadonlyArray<string> => {
@@ -53,17 +63,19 @@ const path = FastCheck.array(
 ).map((names) => `/${names.join("/")}`)
 
 describe("a MountPlan", () => {
-  it.effect("has the session's folder for writing, and over it inbox/ for reading", () =>
+  it.scoped("has the session's folder for writing, and over it inbox/ for reading", () =>
     Effect.gen(function* () {
+      const { folder, of } = yield* program
       expect(yield* of(ref)).toEqual([
-        { source: "/data/v2-sessions/agent/sess-1", target: "/workspace", readOnly: false },
-        { source: "/data/v2-sessions/agent/sess-1/inbox", target: "/workspace/inbox", readOnly: true }
+        { source: folder, target: "/workspace", readOnly: false },
+        { source: `${folder}/inbox`, target: "/workspace/inbox", readOnly: true }
       ])
     })
   )
 
-  it.effect("goes where the agent looks for it", () =>
+  it.scoped("goes where the agent looks for it", () =>
     Effect.gen(function* () {
+      const { of } = yield* program
       expect((yield* of(ref, { target: "/mnt/mail" })).map(({ target }) => target)).toEqual([
         "/mnt/mail",
         "/mnt/mail/inbox"
@@ -71,15 +83,33 @@ describe("a MountPlan", () => {
     })
   )
 
-  it.effect("mounts no file by itself, because a mount of inbound.db would go on showing the first one", () =>
+  it.scoped("mounts no file by itself, because a mount of inbound.db would go on showing the first one", () =>
     Effect.gen(function* () {
-      const folders = ["/data/v2-sessions/agent/sess-1", "/data/v2-sessions/agent/sess-1/inbox"]
+      const { folder, of } = yield* program
+      const folders = [folder, `${folder}/inbox`]
       for (const { source } of yield* of(ref)) expect(folders).toContain(source)
     })
   )
 
-  it.effect("is none for a session whose ids would lead elsewhere", () =>
+  it.scoped("is none where something else is in the place of a folder, which an engine would follow", () =>
     Effect.gen(function* () {
+      const { folder, of } = yield* program
+      Fs.rmdirSync(`${folder}/inbox`)
+      expect(yield* Effect.flip(of(ref))).toMatchObject({ reason: "missing" })
+      Fs.symlinkSync("/etc", `${folder}/inbox`)
+      expect(yield* Effect.flip(of(ref))).toMatchObject({ _tag: "UnsafePath", reason: "symbolic-link" })
+      Fs.unlinkSync(`${folder}/inbox`)
+      Fs.writeFileSync(`${folder}/inbox`, "")
+      expect(yield* Effect.flip(of(ref))).toMatchObject({ _tag: "UnsafePath", reason: "not-a-directory" })
+      Fs.rmSync(folder, { recursive: true })
+      Fs.symlinkSync("/etc", folder)
+      expect(yield* Effect.flip(of(ref))).toMatchObject({ _tag: "UnsafePath", reason: "symbolic-link" })
+    })
+  )
+
+  it.scoped("is none for a session whose ids would lead elsewhere", () =>
+    Effect.gen(function* () {
+      const { of } = yield* program
       for (const id of ["..", "", "a/b", "a\u0000"]) {
         expect(yield* Effect.flip(of({ agentGroupId: "agent", sessionId: id }))).toMatchObject({
           _tag: "UnsafePath",

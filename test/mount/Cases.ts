@@ -1,0 +1,263 @@
+/**
+ * Who writes, who reads, and what must come of it.
+ */
+import { Effect, Fiber } from "effect"
+import type { Session } from "effect-airlock"
+import { SessionDb } from "effect-airlock"
+import { spawn } from "node:child_process"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Bundle from "../support/Bundle.js"
+import * as TestHost from "../support/TestHost.js"
+import type { Attempts } from "./Attempts.js"
+import type * as Line from "./Line.js"
+import type { Seen } from "./Load.js"
+import * as Load from "./Load.js"
+import type { Mount, Program } from "./Mount.js"
+import type { Wrote } from "./Pace.js"
+import * as Pace from "./Pace.js"
+import * as Plain from "./Plain.js"
+import type { Watched } from "./Watch.js"
+import { watch } from "./Watch.js"
+
+/** One line of the table. `wrong` is what is not as it has to be. */
+export interface Outcome {
+  readonly mount: string
+  readonly reader: string
+  readonly writer: string
+  readonly watched: Watched
+  readonly wrote: Wrote
+  readonly retries: number | undefined
+  readonly wrong: ReadonlyArray<string>
+}
+
+/** Both ends of a mount, ready to talk. */
+export interface Setting {
+  readonly mount: Mount
+  readonly share: string
+  readonly session: Session.Session
+  readonly attempts: Attempts
+  readonly ask: ReturnType<typeof Line.dial>
+  readonly program: Program
+}
+
+type Reading = Watched & { readonly attempts?: number }
+
+const sum = (errors: Readonly<Record<string, number>>) => Object.values(errors).reduce((a, b) => a + b, 0)
+
+/** How far the agent's clock is ahead of the host's, in milliseconds, by the quickest of some answers. */
+const agentAhead = ({ ask, program }: Setting) =>
+  Effect.gen(function* () {
+    let quickest = Number.POSITIVE_INFINITY
+    let ahead = 0
+    for (let n = 0; n < 5; n++) {
+      const asked = Date.now()
+      const { now } = yield* Effect.raceFirst(ask({ ask: "time" }).answer, program.ended)
+      const took = Date.now() - asked
+      if (took >= quickest) continue
+      quickest = took
+      ahead = Number(now) - (asked + took / 2)
+    }
+    return ahead
+  })
+
+/** The agent reads while the host writes. */
+const agentReads = <R>(
+  setting: Setting,
+  folder: string,
+  how: "snapshot" | "open" | "held",
+  seconds: number,
+  advance: (at: number) => Effect.Effect<unknown, unknown, R>
+) =>
+  Effect.gen(function* () {
+    const { ask, mount, program } = setting
+    const ahead = -(yield* agentAhead(setting))
+    const asked = ask({ ask: "read", how, folder, seconds, ahead })
+    const writing = yield* Effect.fork(Pace.write(advance, { isEnough: asked.hasAnswered, rate: mount.rate }))
+    const watched = (yield* Effect.raceFirst(asked.answer, program.ended)) as unknown as Reading
+    return { watched, wrote: yield* Fiber.join(writing) }
+  })
+
+/** The host reads while the agent writes. */
+const hostReads = <R>(
+  setting: Setting,
+  folder: string,
+  seconds: number,
+  read: Effect.Effect<Seen, unknown, R>
+) =>
+  Effect.gen(function* () {
+    const { ask, mount, program } = setting
+    const ahead = yield* agentAhead(setting)
+    const asked = ask({ ask: "write", folder, rate: mount.rate })
+    yield* Effect.raceFirst(asked.hasBegun, program.ended)
+    const watched: Reading = yield* watch(read, { ahead, seconds })
+    yield* asked.stop
+    const wrote = (yield* Effect.raceFirst(asked.answer, program.ended)) as unknown as Wrote
+    return { watched, wrote }
+  })
+
+const isSound = ({ backwards, errors, torn }: Watched): ReadonlyArray<string> => [
+  ...(torn > 0 ? [`${torn} torn`] : []),
+  ...(sum(errors) > 0 ? [`${sum(errors)} errors`] : []),
+  ...(backwards > 0 ? [`${backwards} older than what was read before`] : [])
+]
+
+const isFed = (mount: Mount, { longestGap, reads, seconds }: Watched): ReadonlyArray<string> => [
+  ...(longestGap > mount.longestGap
+    ? [`nothing fresh for ${longestGap.toFixed(0)} ms, of at most ${mount.longestGap}`]
+    : []),
+  ...(reads / seconds < mount.reads
+    ? [`${(reads / seconds).toFixed(0)} reads a second, of at least ${mount.reads}`]
+    : [])
+]
+
+/** The writer could not write as it should, so nothing was shown. */
+const isUnderLoad = (mount: Mount, { commits, errors, seconds }: Wrote): ReadonlyArray<string> => [
+  ...(sum(errors) > 0 ? [`${sum(errors)} errors in writing: ${Object.keys(errors).join(", ")}`] : []),
+  ...(commits / seconds < mount.rate / 5
+    ? [`${(commits / seconds).toFixed(1)} commits a second, of ${mount.rate}`]
+    : [])
+]
+
+/** A control has to fail, or the test could not. */
+const hasFailed = (watched: Watched, wrote: Wrote): ReadonlyArray<string> =>
+  watched.torn + sum(watched.errors) + sum(wrote.errors) > 0 || watched.fresh <= 1
+    ? []
+    : ["a control that should fail did not"]
+
+const inSession = (setting: Setting) =>
+  Effect.map(TestHost.folderOf(setting.session), (folder) => ({
+    folder,
+    relative: Path.relative(setting.share, folder)
+  }))
+
+/** A new folder beside the sessions, for files that the library does not write. */
+const beside = (setting: Setting, name: string) => {
+  Fs.mkdirSync(Path.join(setting.share, name))
+  return { relative: name, file: Path.join(setting.share, name, "inbound.db") }
+}
+
+const commit = (setting: Setting, statements: ReadonlyArray<string>) =>
+  Effect.flatMap(SessionDb.SessionDb, (files) =>
+    files.transaction(setting.session, (sql) =>
+      Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+    )
+  )
+
+const byLibrary = (setting: Setting, how: "snapshot" | "open") =>
+  Effect.flatMap(inSession(setting), ({ relative }) =>
+    agentReads(setting, relative, how, setting.mount.seconds, (at) => commit(setting, Load.advance(at)))
+  )
+
+const inPlace = (setting: Setting, name: string, how: "snapshot" | "open" | "held", seconds: number) =>
+  Effect.gen(function* () {
+    const { file, relative } = beside(setting, name)
+    return yield* agentReads(setting, relative, how, seconds, yield* Plain.inPlace(file))
+  })
+
+/** A writer that holds a file open in write-ahead-log mode, until it is told to end or dies of it. */
+const logWriter = (file: string, rate: number) =>
+  Effect.gen(function* () {
+    const program = yield* Effect.promise(() => Bundle.make("../mount/logWriter.ts"))
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        spawn(process.execPath, [program, file, String(rate)], { stdio: ["pipe", "pipe", "inherit"] })
+      ),
+      (started) => Effect.sync(() => started.kill("SIGKILL"))
+    )
+    let printed = ""
+    child.stdout.on("data", (text) => (printed += String(text)))
+    yield* TestHost.until(() => printed.includes("\n"))
+    const started = performance.now()
+    return Effect.gen(function* () {
+      child.stdin.on("error", () => undefined).end()
+      yield* TestHost.until(() => child.exitCode !== null || child.signalCode !== null)
+      const [, said = ""] = printed.split("\n")
+      if (said !== "") return JSON.parse(said) as Wrote
+      const seconds = (performance.now() - started) / 1000
+      const wrote: Wrote = {
+        seconds,
+        commits: 0,
+        errors: { [`ended by ${child.signalCode}`]: 1 },
+        longestPause: 0
+      }
+      return wrote
+    })
+  })
+
+/** The agent opens a file that the host holds open in write-ahead-log mode. */
+const withLog = (setting: Setting, seconds: number) =>
+  Effect.gen(function* () {
+    const { ask, mount, program } = setting
+    const { file, relative } = beside(setting, "plain-log")
+    const ahead = -(yield* agentAhead(setting))
+    const end = yield* logWriter(file, mount.rate)
+    const asked = ask({ ask: "read", how: "open", folder: relative, seconds, ahead })
+    const watched = (yield* Effect.raceFirst(asked.answer, program.ended)) as unknown as Reading
+    return { watched, wrote: yield* end }
+  }).pipe(Effect.scoped)
+
+/** Runs all cases on one mount, one after the other. */
+export const run = (setting: Setting, print: (outcome: Outcome) => void) =>
+  Effect.gen(function* () {
+    const { mount } = setting
+    const outcomes: Array<Outcome> = []
+    const note = (
+      reader: string,
+      writer: string,
+      { watched, wrote }: { readonly watched: Reading; readonly wrote: Wrote },
+      judge: (watched: Watched, wrote: Wrote) => ReadonlyArray<string>
+    ) => {
+      const tries = watched.attempts
+      const outcome: Outcome = {
+        mount: mount.name,
+        reader,
+        writer,
+        watched,
+        wrote,
+        retries: tries === undefined ? undefined : tries - watched.reads - sum(watched.errors),
+        wrong: [...(judge === hasFailed ? [] : isUnderLoad(mount, wrote)), ...judge(watched, wrote)]
+      }
+      outcomes.push(outcome)
+      print(outcome)
+    }
+    const soundAndFed = (watched: Watched) => [...isSound(watched), ...isFed(mount, watched)]
+
+    yield* commit(setting, Load.create(Date.now()))
+    note("agent, snapshot", "host", yield* byLibrary(setting, "snapshot"), soundAndFed)
+    note("agent, opening the file", "host", yield* byLibrary(setting, "open"), isSound)
+
+    const { folder, relative } = yield* inSession(setting)
+    const files = yield* SessionDb.SessionDb
+    const snapshot = files.outbound(setting.session).pipe(
+      Effect.flatMap((sql) => sql.unsafe<Seen>(Load.look)),
+      Effect.map(([seen]) => seen as Seen),
+      Effect.scoped
+    )
+    const before = setting.attempts.at.get(folder) ?? 0
+    const outbound = yield* hostReads(setting, relative, mount.seconds, snapshot)
+    const attempts = (setting.attempts.at.get(folder) ?? 0) - before
+    note("host, snapshot", "agent", { ...outbound, watched: { ...outbound.watched, attempts } }, soundAndFed)
+
+    const older = yield* inPlace(setting, "plain-snapshot", "snapshot", mount.seconds)
+    note("agent, snapshot", "host, in place", older, soundAndFed)
+
+    const brief = mount.controlSeconds
+    note(
+      "agent, opening the file",
+      "host, in place",
+      yield* inPlace(setting, "plain-open", "open", brief),
+      hasFailed
+    )
+    note(
+      "agent, one long handle",
+      "host, in place",
+      yield* inPlace(setting, "plain-held", "held", brief),
+      hasFailed
+    )
+    const logged = yield* withLog(setting, brief)
+    note("agent, opening the file", "host, WAL", logged, hasFailed)
+    const opening = yield* hostReads(setting, relative, brief, Plain.read(Path.join(folder, "outbound.db")))
+    note("host, opening the file", "agent", opening, hasFailed)
+    return outcomes
+  })

@@ -1,0 +1,110 @@
+/**
+ * The mounts: what each needs of the machine, what is asked of it, and how the agent's program is started behind it.
+ */
+import { Deferred, Effect, FiberId } from "effect"
+import { spawn, spawnSync } from "node:child_process"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Bundle from "../support/Bundle.js"
+import * as TestHost from "../support/TestHost.js"
+
+/**
+ * The side that writes commits `rate` times a second, and for `seconds` the other side reads. A reader has to see a
+ * fresh state every `longestGap` milliseconds, and to read `reads` times a second.
+ */
+export interface Mount {
+  readonly name: string
+  readonly rate: number
+  readonly seconds: number
+  readonly controlSeconds: number
+  readonly longestGap: number
+  readonly reads: number
+  /** What is not there that it needs. */
+  readonly missing: () => ReadonlyArray<string>
+  /** Starts the program behind the mount, until the scope closes. */
+  readonly start: (
+    share: string,
+    program: string
+  ) => Effect.Effect<Program, never, Effect.Effect.Context<typeof scope>>
+}
+
+const scope = Effect.scope
+
+/** A program that runs. `ended` dies with what it printed. */
+export interface Program {
+  readonly ended: Effect.Effect<never>
+}
+
+const parts = Path.resolve(import.meta.dirname, "../../node_modules/.cache/airlock-machine")
+
+const isThere = (program: string): boolean =>
+  spawnSync("sh", ["-c", `command -v ${program}`], { stdio: "ignore" }).status === 0
+
+const without = (...programs: ReadonlyArray<string>) => programs.filter((program) => !isThere(program))
+
+const root = (): ReadonlyArray<string> => (process.getuid?.() === 0 ? [] : ["to be root"])
+
+const run = (command: string, ...parameters: ReadonlyArray<string>) =>
+  Effect.gen(function* () {
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() => spawn(command, parameters, { stdio: ["ignore", "pipe", "pipe"] })),
+      (started) =>
+        Effect.promise(async () => {
+          if (started.exitCode !== null || started.signalCode !== null) return
+          const exited = new Promise((done) => started.once("exit", done))
+          started.kill("SIGTERM")
+          await exited
+        })
+    )
+    let printed = ""
+    child.stdout.on("data", (text) => (printed += String(text)))
+    child.stderr.on("data", (text) => (printed += String(text)))
+    const end = Deferred.unsafeMake<never>(FiberId.none)
+    child.once("close", (code, signal) =>
+      Deferred.unsafeDone(end, Effect.dieMessage(`${command} ended (${code ?? signal}): ${printed}`))
+    )
+    return { ended: Deferred.await(end) }
+  })
+
+const bindfs: Mount = {
+  name: "bindfs",
+  rate: 100,
+  seconds: 6,
+  controlSeconds: 2,
+  longestGap: 250,
+  reads: 100,
+  missing: () => [
+    ...root(),
+    ...without("bindfs", "umount"),
+    ...(Fs.existsSync("/dev/fuse") ? [] : ["/dev/fuse"])
+  ],
+  start: (share, program) =>
+    Effect.gen(function* () {
+      const mounted = `${share}-mounted`
+      Fs.mkdirSync(mounted)
+      yield* run("bindfs", "-f", share, mounted)
+      yield* Effect.addFinalizer(() => Effect.sync(() => spawnSync("umount", ["--lazy", mounted])))
+      yield* TestHost.until(() => Fs.statSync(mounted).dev !== Fs.statSync(share).dev)
+      return yield* run(process.execPath, program, mounted)
+    })
+}
+
+const machine = (name: string): Mount => ({
+  name,
+  rate: 20,
+  seconds: 8,
+  controlSeconds: 4,
+  longestGap: 1000,
+  reads: 0,
+  missing: () => [
+    ...root(),
+    ...without("qemu-system-x86_64", "busybox", "cpio", "/usr/lib/qemu/virtiofsd"),
+    ...(Fs.existsSync(Path.join(parts, "complete")) ? [] : ["a kernel"])
+  ],
+  start: (share, program) => run(Path.join(import.meta.dirname, "machine"), name, share, program)
+})
+
+export const all: ReadonlyArray<Mount> = [bindfs, machine("virtiofs"), machine("9p")]
+
+/** The agent's program, as one file. */
+export const program = Effect.promise(() => Bundle.make("../mount/mountAgent.ts"))

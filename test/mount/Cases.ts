@@ -102,9 +102,16 @@ const isSound = ({ backwards, errors, torn }: Watched): ReadonlyArray<string> =>
   ...(backwards > 0 ? [`${backwards} older than what was read before`] : [])
 ]
 
-const isFed = (mount: Mount, { longestGap, reads, seconds }: Watched): ReadonlyArray<string> => [
-  ...(longestGap > mount.longestGap
-    ? [`nothing fresh for ${longestGap.toFixed(0)} ms, of at most ${mount.longestGap}`]
+/** While the writer itself did not come to write there was nothing fresh to see. */
+const isFed = (
+  mount: Mount,
+  { longestGap, reads, seconds }: Watched,
+  { longestPause }: Wrote
+): ReadonlyArray<string> => [
+  ...(longestGap > mount.longestGap + longestPause
+    ? [
+        `nothing fresh for ${longestGap.toFixed(0)} ms, of at most ${mount.longestGap} and the writer's ${longestPause.toFixed(0)}`
+      ]
     : []),
   ...(reads / seconds < mount.reads
     ? [`${(reads / seconds).toFixed(0)} reads a second, of at least ${mount.reads}`]
@@ -221,7 +228,10 @@ export const run = (setting: Setting, print: (outcome: Outcome) => void) =>
       outcomes.push(outcome)
       print(outcome)
     }
-    const soundAndFed = (watched: Watched) => [...isSound(watched), ...isFed(mount, watched)]
+    const soundAndFed = (watched: Watched, wrote: Wrote) => [
+      ...isSound(watched),
+      ...isFed(mount, watched, wrote)
+    ]
 
     yield* commit(setting, Load.create(Date.now()))
     note("agent, snapshot", "host", yield* byLibrary(setting, "snapshot"), soundAndFed)

@@ -3,7 +3,7 @@
  * what was sent.
  */
 import { Effect, Fiber, Ref, Schedule } from "effect"
-import { Delivery, SessionManager } from "effect-airlock"
+import { Delivery, SessionDb, SessionManager } from "effect-airlock"
 import { createHash } from "node:crypto"
 import * as TestHost from "../support/TestHost.js"
 import type { Setting } from "./Cases.js"
@@ -42,7 +42,6 @@ interface File {
 interface Arrived {
   readonly inReplyTo: string | null
   readonly text: string
-  readonly seq: number
   readonly files: ReadonlyArray<File>
 }
 
@@ -98,9 +97,16 @@ export const run = (setting: Setting) =>
     yield* Effect.raceFirst(serving.answer, program.ended)
     const late = yield* delivery.drain(session)
 
-    const arrived = (yield* Ref.get(channel.envelopes)).map(({ content, files, inReplyTo }): Arrived => {
-      const { seq, text } = JSON.parse(content) as { readonly seq: number; readonly text: string }
-      return { inReplyTo, seq, text: (JSON.parse(text) as { readonly text: string }).text, files }
+    const numbered = yield* SessionDb.SessionDb.pipe(
+      Effect.flatMap((databases) => databases.outbound(session)),
+      Effect.flatMap((sql) => sql<{ readonly id: string }>`SELECT id FROM messages_out ORDER BY seq`),
+      Effect.map((rows) => rows.map(({ id }) => id)),
+      Effect.scoped
+    )
+    const envelopes = yield* Ref.get(channel.envelopes)
+    const arrived = envelopes.map(({ content, files, inReplyTo }): Arrived => {
+      const { text } = JSON.parse(content) as { readonly text: string }
+      return { inReplyTo, text: (JSON.parse(text) as { readonly text: string }).text, files }
     })
     const wrong = [
       ...(inTime._tag === "None" ? ["not everything came within a minute"] : []),
@@ -115,9 +121,9 @@ export const run = (setting: Setting) =>
           ...(sameFiles(files, answer.files) ? [] : [`the files of ${id} are others`])
         ]
       }),
-      ...(arrived.every(({ seq }, index) => index === 0 || seq > (arrived[index - 1]?.seq ?? 0))
+      ...(envelopes.map(({ id }) => id).join() === numbered.join()
         ? []
-        : ["they are not in the order of their numbers"])
+        : ["they did not come in the order of their numbers, each once"])
     ]
     const files = sent.flatMap((message) => message.files)
     const trip: Trip = {

@@ -30,6 +30,9 @@ export const nameOf = (error: unknown): string => {
   return words.length === 0 ? String(error) : words.join("/")
 }
 
+/** For so long a reader reads without being watched, until it runs as fast as it will, in milliseconds. */
+const warmUp = 1000
+
 /**
  * Watches for so many seconds. `ahead` is how far the writer's clock is ahead of this one, in milliseconds.
  */
@@ -38,6 +41,8 @@ export const watch = <R>(
   { ahead, seconds }: { readonly ahead: number; readonly seconds: number }
 ): Effect.Effect<Watched, never, R> =>
   Effect.gen(function* () {
+    const cold = performance.now()
+    while (performance.now() < cold + warmUp) yield* Effect.zipRight(Effect.ignore(read), pause)
     const start = performance.now()
     const end = start + seconds * 1000
     const ages: Array<number> = []

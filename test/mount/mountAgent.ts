@@ -86,7 +86,7 @@ const Content = Schema.parseJson(
   })
 )
 
-/** Answers each message with its content, its number and its files. */
+/** Answers each message with its content and its files. */
 const serve = ({ folder }: Extract<Line.Question, { ask: "serve" }>, call: Line.Call) =>
   Effect.gen(function* () {
     const mailbox = yield* Mailbox.Mailbox
@@ -96,7 +96,7 @@ const serve = ({ folder }: Extract<Line.Question, { ask: "serve" }>, call: Line.
       mailbox.serve((messages) =>
         Effect.forEach(
           messages,
-          ({ content, id, seq }) =>
+          ({ content, id }) =>
             Effect.gen(function* () {
               const { attachments } = yield* Schema.decode(Content)(content)
               const files = yield* Effect.forEach(attachments, ({ localPath, name }) =>
@@ -105,7 +105,7 @@ const serve = ({ folder }: Extract<Line.Question, { ask: "serve" }>, call: Line.
               yield* mailbox.send({
                 inReplyTo: id,
                 completes: [id],
-                content: { text: content, seq },
+                content: { text: content },
                 files
               })
             }),

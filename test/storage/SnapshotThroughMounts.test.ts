@@ -98,9 +98,14 @@ const interrupted = Fixtures.layerWith((calls) => ({
 }))
 
 describe("a snapshot through a mount that tells no times", () => {
-  for (const view of ["local", "mount"] as const) {
+  for (const [view, first] of [
+    ["local", "header"],
+    ["local", "end"],
+    ["mount", "header"],
+    ["mount", "end"]
+  ] as const) {
     testWith(interrupted)(
-      `is one state that existed, whenever a transaction begins, and whenever it ends, view "${view}"`,
+      `is one state that existed, whenever a transaction writes the ${first} first, and whenever the rest, view "${view}"`,
       (path) =>
         Effect.gen(function* () {
           Raw.exec(path, "PRAGMA synchronous = OFF; DELETE FROM t WHERE id > 12; VACUUM")
@@ -109,6 +114,11 @@ describe("a snapshot through a mount that tells no times", () => {
           const after = Fs.readFileSync(path)
           expect(after.length).toBe(before.length)
           const journal = journalOf(before)
+          const half = Math.ceil(after.length / pageSize / 2) * pageSize
+          const write = (isHeader: boolean) =>
+            isHeader
+              ? overwrite(path, after.subarray(0, half), 0)
+              : overwrite(path, after.subarray(half), half)
           for (let begin = 1, isOver = false; !isOver; begin++) {
             for (let end = begin + 1, isLast = false; !isLast; end++) {
               Fs.rmSync(`${path}-journal`, { force: true })
@@ -117,10 +127,10 @@ describe("a snapshot through a mount that tells no times", () => {
               moments.clear()
               moments.set(begin, () => {
                 Fs.writeFileSync(`${path}-journal`, journal)
-                overwrite(path, after.subarray(0, pageSize), 0)
+                write(first === "header")
               })
               moments.set(end, () => {
-                overwrite(path, after.subarray(pageSize), pageSize)
+                write(first === "end")
                 Fs.unlinkSync(`${path}-journal`)
               })
               const rows = yield* read(path, view)

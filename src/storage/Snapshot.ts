@@ -278,6 +278,13 @@ const make = Effect.gen(function* () {
       Effect.catchIf(isGone, () => Effect.fail(changing(subject)))
     )
 
+  /** Whether the name has another file by now. Asked when the one that was read is closed: 9p takes an open one for it. */
+  const isReplaced = (directory: SafeDirectory, inode: bigint, { name }: SnapshotOptions) =>
+    calls.lstat(directory.at(name)).pipe(
+      Effect.map((stats) => stats.ino !== inode),
+      Effect.orElseSucceed(() => false)
+    )
+
   const copy = Effect.fnUntraced(function* (options: SnapshotOptions, subject: Subject) {
     const directory = yield* directories.open(options.directory, subject)
     if (options.view === "mount") yield* namesIn(directory, subject)
@@ -289,10 +296,11 @@ const make = Effect.gen(function* () {
     const header = yield* DatabaseFile.check(head, options.schemaVersion ?? Number.POSITIVE_INFINITY, subject)
 
     if (after.journal === undefined) {
-      // Some mounts answer by the name what is asked of a descriptor. Then the file that was read is nobody's any more.
-      const same = before.stamp === after.stamp || before.inode !== after.inode
-      const isThroughout = before.head.equals(after.head) && head.equals(after.head.subarray(0, head.length))
-      if (!same || !isThroughout) return yield* changing(subject)
+      const sameHead = before.head.equals(after.head) && head.equals(after.head.subarray(0, head.length))
+      if (!sameHead) return yield* changing(subject)
+      // Some mounts tell the times of the file that has the name now. The one that was read is then nobody's any more.
+      const same = before.stamp === after.stamp || (yield* isReplaced(directory, before.inode, options))
+      if (!same) return yield* changing(subject)
       if (database.length < header.pages * header.pageSize) return yield* changing(subject)
       return { database: database.pieces, journal: undefined, stamp: after.stamp }
     }

@@ -3,7 +3,8 @@
  */
 import type { Outcome } from "./Cases.js"
 
-const number = (value: number) => (Number.isNaN(value) ? "–" : value.toFixed(0))
+/** None, if nothing was read: it came through JSON. */
+const number = (value: number | null) => (value === null ? "–" : value.toFixed(0))
 
 const errorsOf = ({ watched, wrote }: Outcome) =>
   [

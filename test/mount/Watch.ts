@@ -19,8 +19,8 @@ export interface Watched {
   readonly errors: Readonly<Record<string, number>>
   readonly fresh: number
   readonly longestGap: number
-  readonly medianAge: number
-  readonly worstAge: number
+  readonly medianAge: number | null
+  readonly worstAge: number | null
 }
 
 /** What an error is called, in one word. */
@@ -83,7 +83,7 @@ export const watch = <R>(
       errors,
       fresh,
       longestGap: Math.max(longestGap, stop - since),
-      medianAge: ages[Math.floor(ages.length / 2)] ?? Number.NaN,
-      worstAge: ages.at(-1) ?? Number.NaN
+      medianAge: ages[Math.floor(ages.length / 2)] ?? null,
+      worstAge: ages.at(-1) ?? null
     }
   })

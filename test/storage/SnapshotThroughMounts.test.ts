@@ -148,16 +148,17 @@ describe("a snapshot of a file whose name is given to another all the time", () 
   let replace = () => {}
   let name = ""
   let attempts = 0
-  const replacing = (ofDescriptor: (fd: number) => number | string) =>
+  /** `ofFile` is what the mount says of an open file, given what is so of it and of what has its name now. */
+  const replacing = (ofFile: (itself: Fs.BigIntStats, named: Fs.BigIntStats) => Fs.BigIntStats) =>
     Fixtures.layerWith((calls) => ({
       open: (path, how, mode) => {
         if (how === flags.directory) attempts++
         return calls.open(path, how, mode)
       },
-      fstat: (fd) => {
-        const asked = ofDescriptor(fd)
-        return typeof asked === "number" ? calls.fstat(asked) : calls.lstat(asked)
-      },
+      fstat: (fd) =>
+        Effect.zipWith(calls.fstat(fd), calls.lstat(name), (itself, named) =>
+          itself.isFile() ? ofFile(itself, named) : itself
+        ),
       read: (...parameters) =>
         Effect.suspend(() => {
           replace()
@@ -166,8 +167,12 @@ describe("a snapshot of a file whose name is given to another all the time", () 
     }))
 
   for (const [what, services] of [
-    ["answers by the descriptor", replacing((fd) => fd)],
-    ["answers by the name", replacing((fd) => (Fs.fstatSync(fd).isFile() ? name : fd))]
+    ["tells what is so of it", replacing((itself) => itself)],
+    ["tells what is so of the other", replacing((_, named) => named)],
+    [
+      "tells the other's times and size",
+      replacing((itself, named) => Object.assign(named, { ino: itself.ino }))
+    ]
   ] as const) {
     testWith(services)(`is there at the first attempt, where the mount ${what}`, (path) =>
       Effect.gen(function* () {

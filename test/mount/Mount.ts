@@ -1,6 +1,7 @@
 /**
  * The mounts: what each needs of the machine, what is asked of it, and how the agent's program is started behind it.
  */
+import type { Scope } from "effect"
 import { Deferred, Effect, FiberId } from "effect"
 import { spawn, spawnSync } from "node:child_process"
 import * as Fs from "node:fs"
@@ -9,12 +10,14 @@ import * as Bundle from "../support/Bundle.js"
 import * as TestHost from "../support/TestHost.js"
 
 /**
- * The side that writes commits `rate` times a second, and for `seconds` the other side reads. A reader has to see a
- * fresh state every `longestGap` milliseconds, and to read `reads` times a second.
+ * The side that writes commits `rate` times a second, and for `seconds` the other side reads; if it does not come to
+ * commit `least` times a second, nothing is shown. A reader has to see a fresh state every `longestGap` milliseconds,
+ * and to read `reads` times a second.
  */
 export interface Mount {
   readonly name: string
   readonly rate: number
+  readonly least: { readonly host: number; readonly agent: number }
   readonly seconds: number
   readonly controlSeconds: number
   readonly longestGap: number
@@ -22,13 +25,8 @@ export interface Mount {
   /** What is not there that it needs. */
   readonly missing: () => ReadonlyArray<string>
   /** Starts the program behind the mount, until the scope closes. */
-  readonly start: (
-    share: string,
-    program: string
-  ) => Effect.Effect<Program, never, Effect.Effect.Context<typeof scope>>
+  readonly start: (share: string, program: string) => Effect.Effect<Program, never, Scope.Scope>
 }
-
-const scope = Effect.scope
 
 /** A program that runs. `ended` dies with what it printed. */
 export interface Program {
@@ -69,6 +67,7 @@ const run = (command: string, ...parameters: ReadonlyArray<string>) =>
 const bindfs: Mount = {
   name: "bindfs",
   rate: 100,
+  least: { host: 80, agent: 20 },
   seconds: 6,
   controlSeconds: 2,
   longestGap: 250,
@@ -92,6 +91,8 @@ const bindfs: Mount = {
 const machine = (name: string): Mount => ({
   name,
   rate: 20,
+  // An emulated processor takes a quarter of a second for a transaction of 150 pages.
+  least: { host: 16, agent: 1 },
   seconds: 8,
   controlSeconds: 4,
   longestGap: 1000,

@@ -52,10 +52,7 @@ export const dial = (folder: string) => {
       hasAnswered: answered,
       hasBegun: until(() => has(folder, `${id}.begun`), 5),
       stop: Effect.sync(() => put(folder, `${id}.stop`, null)),
-      answer: Effect.map(
-        until(answered, 2),
-        () => take(folder, `${id}.answer`) as Readonly<Record<string, unknown>>
-      )
+      answer: Effect.map(until(answered, 2), () => take(folder, `${id}.answer`))
     }
   }
 }

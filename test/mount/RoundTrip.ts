@@ -6,7 +6,7 @@ import { Effect, Fiber, Ref, Schedule } from "effect"
 import { Delivery, SessionDb, SessionManager } from "effect-airlock"
 import { createHash } from "node:crypto"
 import * as TestHost from "../support/TestHost.js"
-import type { Setting } from "./Cases.js"
+import type { Setting } from "./Sides.js"
 
 export interface Trip {
   readonly mount: string

@@ -54,14 +54,14 @@ const columns = [
 ]
 
 /** One case in one line. */
-export const line = (outcome: Outcome): string =>
+export const line = (outcome: Outcome, isLast: boolean): string =>
   [
     nameOf(outcome),
     ...cells(outcome)
       .slice(3)
       .map((cell, index) => `${columns[index + 3]} ${cell}`),
     `the writer's longest pause ${number(outcome.wrote.longestPause)} ms`,
-    ...outcome.wrong.map((what) => `FAILED: ${what}`)
+    ...outcome.wrong.map((what) => `${isLast ? "FAILED" : "tried again"}: ${what}`)
   ].join("; ")
 
 /** All of them, for a README. */

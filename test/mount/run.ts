@@ -17,6 +17,7 @@ import * as Line from "./Line.js"
 import type { Mount } from "./Mount.js"
 import * as Mounts from "./Mount.js"
 import * as RoundTrip from "./RoundTrip.js"
+import type { Setting } from "./Sides.js"
 import * as Table from "./Table.js"
 
 const print = (line: string) => Effect.sync(() => process.stdout.write(`${line}\n`))
@@ -45,15 +46,27 @@ const across = (mount: Mount) =>
       const program = yield* mount.start(share, yield* Mounts.program)
       const session = yield* TestHost.newSession()
       const ask = Line.dial(Path.join(share, "line"))
-      const setting: Cases.Setting = { mount, share, session, attempts, ask, program }
-      const outcomes = yield* Cases.run(setting, (outcome) =>
-        process.stdout.write(`${Table.line(outcome)}\n`)
+      const setting: Setting = { mount, share, session, attempts, ask, program }
+      const outcomes = yield* Cases.run(
+        setting,
+        (outcome, isLast) => void process.stdout.write(`${Table.line(outcome, isLast)}\n`)
       )
       const trip = yield* RoundTrip.run(setting)
       yield* print(RoundTrip.line(trip))
       return { outcomes, trip }
     }).pipe(Effect.provide(host(dataDir, attempts)))
   }).pipe(Effect.scoped)
+
+/**
+ * Where temporary folders are, unless somebody has said so: in memory, if there is enough. How fast a disk is says nothing of
+ * the mounts, and on a slow one the writers do not come to write.
+ */
+const inMemory = "/dev/shm"
+const enough = 256 * 1024 * 1024
+if (process.env["TMPDIR"] === undefined && Fs.existsSync(inMemory)) {
+  const { bavail, bsize } = Fs.statfsSync(inMemory)
+  if (bavail * bsize >= enough) process.env["TMPDIR"] = inMemory
+}
 
 const main = Effect.gen(function* () {
   const strangers = chosen.filter((name) => !Mounts.all.some((mount) => mount.name === name))

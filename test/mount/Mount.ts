@@ -81,9 +81,10 @@ const bindfs: Mount = {
     Effect.gen(function* () {
       const mounted = `${share}-mounted`
       Fs.mkdirSync(mounted)
-      yield* run("bindfs", "-f", share, mounted)
+      const daemon = yield* run("bindfs", "-f", share, mounted)
       yield* Effect.addFinalizer(() => Effect.sync(() => spawnSync("umount", ["--lazy", mounted])))
-      yield* TestHost.until(() => Fs.statSync(mounted).dev !== Fs.statSync(share).dev)
+      const isMounted = TestHost.until(() => Fs.statSync(mounted).dev !== Fs.statSync(share).dev)
+      yield* Effect.raceFirst(isMounted, daemon.ended)
       return yield* run(process.execPath, program, mounted)
     })
 }

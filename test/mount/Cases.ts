@@ -60,8 +60,25 @@ export const run = (setting: Setting, print: (outcome: Outcome, isLast: boolean)
 
     const opening = "agent, opening the file"
     yield* Sides.commit(setting, Load.create(Date.now()))
-    yield* note("agent, snapshot", "host", Sides.byLibrary(setting, "snapshot"), soundAndFed(mount, "host"))
-    yield* note(opening, "host", Sides.byLibrary(setting, "open"), sound(mount, "host"))
+    yield* note(
+      "agent, snapshot",
+      "host",
+      Sides.byLibrary(setting, "snapshot", seconds),
+      soundAndFed(mount, "host")
+    )
+    yield* note(opening, "host", Sides.byLibrary(setting, "open", seconds), sound(mount, "host"))
+    yield* note(
+      "two agents, snapshot",
+      "host",
+      Sides.byLibrary(setting, "snapshot", controlSeconds, 1),
+      sound(mount, "host")
+    )
+    yield* note(
+      "two agents, opening the file",
+      "host",
+      Sides.byLibrary(setting, "open", controlSeconds, 1),
+      mount.sharesPages ? failing : sound(mount, "host")
+    )
     yield* note(
       "host, snapshot",
       "agent",

@@ -16,6 +16,8 @@ export type Question =
       readonly folder: string
       readonly seconds: number
       readonly ahead: number
+      /** How many other processes read the same file in the same way meanwhile. */
+      readonly others: number
     }
   | { readonly ask: "write"; readonly folder: string; readonly rate: number }
   | { readonly ask: "serve"; readonly folder: string }

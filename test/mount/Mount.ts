@@ -22,6 +22,8 @@ export interface Mount {
   readonly controlSeconds: number
   readonly longestGap: number
   readonly reads: number
+  /** One page cache for whatever had a name, so that processes which read it at once get each other's pages. */
+  readonly sharesPages: boolean
   /** What is not there that it needs. */
   readonly missing: () => ReadonlyArray<string>
   /** Starts the program behind the mount, until the scope closes. */
@@ -72,6 +74,7 @@ const bindfs: Mount = {
   controlSeconds: 2,
   longestGap: 250,
   reads: 100,
+  sharesPages: true,
   missing: () => [
     ...root(),
     ...without("bindfs", "umount"),
@@ -98,6 +101,7 @@ const machine = (name: string): Mount => ({
   controlSeconds: 4,
   longestGap: 1000,
   reads: 0,
+  sharesPages: false,
   missing: () => [
     ...root(),
     ...without("qemu-system-x86_64", "busybox", "cpio", "/usr/lib/qemu/virtiofsd"),

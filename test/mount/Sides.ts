@@ -60,12 +60,13 @@ const agentReads = <R>(
   folder: string,
   how: "snapshot" | "open" | "held",
   seconds: number,
-  advance: (at: number) => Effect.Effect<unknown, unknown, R>
+  advance: (at: number) => Effect.Effect<unknown, unknown, R>,
+  others = 0
 ) =>
   Effect.gen(function* () {
     const { ask, mount, program } = setting
     const ahead = -(yield* agentAhead(setting))
-    const asked = ask({ ask: "read", how, folder, seconds, ahead })
+    const asked = ask({ ask: "read", how, folder, seconds, ahead, others })
     const writing = yield* Effect.fork(Pace.write(advance, { isEnough: asked.hasAnswered, rate: mount.rate }))
     const watched = (yield* Effect.raceFirst(asked.answer, program.ended)) as Reading
     return { watched, wrote: yield* Fiber.join(writing) }
@@ -109,10 +110,10 @@ export const commit = (setting: Setting, statements: ReadonlyArray<string>) =>
     )
   )
 
-/** The agent reads what the host writes by the library. */
-export const byLibrary = (setting: Setting, how: "snapshot" | "open") =>
+/** The agent reads what the host writes by the library, and so do other processes on its side. */
+export const byLibrary = (setting: Setting, how: "snapshot" | "open", seconds: number, others = 0) =>
   Effect.flatMap(inSession(setting), ({ relative }) =>
-    agentReads(setting, relative, how, setting.mount.seconds, (at) => commit(setting, Load.advance(at)))
+    agentReads(setting, relative, how, seconds, (at) => commit(setting, Load.advance(at)), others)
   )
 
 /** The agent reads a file that the host opens and writes in place, as other programs do. */
@@ -159,7 +160,7 @@ export const withLog = (setting: Setting, seconds: number) =>
     const { file, relative } = beside(setting)
     const ahead = -(yield* agentAhead(setting))
     const end = yield* logWriter(file, mount.rate)
-    const asked = ask({ ask: "read", how: "open", folder: relative, seconds, ahead })
+    const asked = ask({ ask: "read", how: "open", folder: relative, seconds, ahead, others: 0 })
     const watched = (yield* Effect.raceFirst(asked.answer, program.ended)) as Reading
     return { watched, wrote: yield* end }
   }).pipe(Effect.scoped)

@@ -2,12 +2,15 @@
  * The agent's side of the mount tests. It sees the share through the mount, and does what the host asks of it.
  *
  *   node mountAgent.mjs SHARE
+ *   node mountAgent.mjs SHARE snapshot|open FOLDER    only reads, again and again
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Duration, Effect, Layer, Logger, LogLevel, Schema } from "effect"
 import { Mailbox } from "effect-airlock/guest"
+import { spawn } from "node:child_process"
 import * as Path from "node:path"
 import { SessionFiles } from "../../src/guest/SessionFiles.js"
+import { pause } from "../../src/storage/SystemCalls.js"
 import * as Attempts from "./Attempts.js"
 import * as Line from "./Line.js"
 import type { Seen } from "./Load.js"
@@ -16,7 +19,7 @@ import * as Pace from "./Pace.js"
 import * as Plain from "./Plain.js"
 import { watch } from "./Watch.js"
 
-const [share = ""] = process.argv.slice(2)
+const [share = "", how = "", folder = ""] = process.argv.slice(2)
 
 const attempts = Attempts.make()
 
@@ -39,25 +42,54 @@ const bySnapshot = Effect.map(SessionFiles, (files) =>
   )
 )
 
-const read = ({ ahead, folder, how, seconds }: Extract<Line.Question, { ask: "read" }>) => {
-  const directory = Path.join(share, folder)
-  const file = Path.join(directory, "inbound.db")
-  const settings = { ahead, seconds }
-  switch (how) {
-    case "snapshot":
-      return withFiles(directory)(
-        Effect.gen(function* () {
-          const before = attempts.at.get(directory) ?? 0
-          const watched = yield* watch(yield* bySnapshot, settings)
-          return { ...watched, attempts: (attempts.at.get(directory) ?? 0) - before }
-        })
-      )
-    case "open":
-      return watch(Plain.read(file), settings)
-    case "held":
-      return Effect.scoped(Effect.flatMap(Plain.held(file), (look) => watch(look, settings)))
-  }
-}
+/** Another process that reads as this one does, until the scope closes. It has begun when it says so. */
+const other = ({ folder, how }: Extract<Line.Question, { ask: "read" }>) =>
+  Effect.acquireRelease(
+    Effect.sync(() =>
+      spawn(process.execPath, [process.argv[1] ?? "", share, how, folder], {
+        stdio: ["ignore", "pipe", "inherit"]
+      })
+    ),
+    (child) => Effect.sync(() => child.kill("SIGKILL"))
+  ).pipe(
+    Effect.flatMap(({ stdout }) =>
+      Effect.async<void>((resume) => void stdout.once("data", () => resume(Effect.void)))
+    )
+  )
+
+const fileIn = (folder: string) => Path.join(share, folder, "inbound.db")
+
+/** What such a process does. */
+const readOn = (how: string, folder: string) =>
+  withFiles(Path.join(share, folder))(
+    Effect.gen(function* () {
+      const once = how === "snapshot" ? yield* bySnapshot : Plain.read(fileIn(folder))
+      yield* Effect.ignore(once)
+      process.stdout.write("begun\n")
+      return yield* Effect.forever(Effect.zipRight(Effect.ignore(once), pause))
+    })
+  )
+
+const read = (question: Extract<Line.Question, { ask: "read" }>) =>
+  Effect.gen(function* () {
+    const { folder, how, others } = question
+    const directory = Path.join(share, folder)
+    for (let n = 0; n < others; n++) yield* other(question)
+    switch (how) {
+      case "snapshot":
+        return yield* withFiles(directory)(
+          Effect.gen(function* () {
+            const before = attempts.at.get(directory) ?? 0
+            const watched = yield* watch(yield* bySnapshot, question)
+            return { ...watched, attempts: (attempts.at.get(directory) ?? 0) - before }
+          })
+        )
+      case "open":
+        return yield* watch(Plain.read(fileIn(folder)), question)
+      case "held":
+        return yield* watch(yield* Plain.held(fileIn(folder)), question)
+    }
+  }).pipe(Effect.scoped)
 
 const write = ({ folder, rate }: Extract<Line.Question, { ask: "write" }>, call: Line.Call) =>
   withFiles(Path.join(share, folder))(
@@ -117,7 +149,7 @@ const serve = ({ folder }: Extract<Line.Question, { ask: "serve" }>, call: Line.
     Effect.provide(Mailbox.Mailbox.layer({ directory: Path.join(share, folder), pollInterval: "20 millis" }))
   )
 
-Line.pickUp(Path.join(share, "line"), (question, call) => {
+const answer = Line.pickUp(Path.join(share, "line"), (question, call) => {
   switch (question.ask) {
     case "time":
       return Effect.sync(() => ({ now: Date.now() }))
@@ -128,4 +160,8 @@ Line.pickUp(Path.join(share, "line"), (question, call) => {
     case "serve":
       return serve(question, call)
   }
-}).pipe(Logger.withMinimumLogLevel(LogLevel.Error), NodeRuntime.runMain)
+})
+
+const main = folder === "" ? answer : readOn(how, folder)
+
+main.pipe(Logger.withMinimumLogLevel(LogLevel.Error), NodeRuntime.runMain)

@@ -97,8 +97,8 @@ const machine = (name: string): Mount => ({
   rate: 20,
   // An emulated processor takes a quarter of a second for a transaction of 150 pages.
   least: { host: 16, agent: 1 },
-  seconds: 8,
-  controlSeconds: 4,
+  seconds: 6,
+  controlSeconds: 3,
   longestGap: 1000,
   reads: 0,
   sharesPages: false,

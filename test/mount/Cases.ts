@@ -7,7 +7,7 @@ import type { Wrote } from "./Pace.js"
 import type { Case, Setting } from "./Sides.js"
 import * as Sides from "./Sides.js"
 import type { Verdict } from "./Verdict.js"
-import { failing, sound, soundAndFed, sum } from "./Verdict.js"
+import { failing, sound, soundAndFed } from "./Verdict.js"
 import type { Watched } from "./Watch.js"
 
 /** One line of the table. `wrong` is what is not as it has to be. */
@@ -17,7 +17,6 @@ export interface Outcome {
   readonly writer: string
   readonly watched: Watched
   readonly wrote: Wrote
-  readonly retries: number | undefined
   readonly wrong: ReadonlyArray<string>
 }
 
@@ -40,8 +39,6 @@ export const run = (setting: Setting, print: (outcome: Outcome, isLast: boolean)
       Effect.gen(function* () {
         for (let attempt = 1; ; attempt++) {
           const { watched, wrote } = yield* run
-          const { attempts } = watched
-          const retries = attempts === undefined ? undefined : attempts - watched.reads - sum(watched.errors)
           const { slow, wrong } = judge(watched, wrote)
           const outcome: Outcome = {
             mount: name,
@@ -49,7 +46,6 @@ export const run = (setting: Setting, print: (outcome: Outcome, isLast: boolean)
             writer,
             watched,
             wrote,
-            retries,
             wrong: [...wrong, ...slow]
           }
           const isLast = wrong.length > 0 || slow.length === 0 || attempt === tries

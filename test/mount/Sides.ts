@@ -30,13 +30,11 @@ export interface Setting {
   readonly program: Program
 }
 
-/** What was seen and what was written. `attempts` is how often a snapshot was tried, for readers that take them. */
+/** What was seen, and what was written. */
 export interface Case {
-  readonly watched: Reading
+  readonly watched: Watched
   readonly wrote: Wrote
 }
-
-type Reading = Watched & { readonly attempts?: number }
 
 /** How far the agent's clock is ahead of the host's, in milliseconds, by the quickest of some answers. */
 const agentAhead = ({ ask, program }: Setting) =>
@@ -68,7 +66,7 @@ const agentReads = <R>(
     const ahead = -(yield* agentAhead(setting))
     const asked = ask({ ask: "read", how, folder, seconds, ahead, others })
     const writing = yield* Effect.fork(Pace.write(advance, { isEnough: asked.hasAnswered, rate: mount.rate }))
-    const watched = (yield* Effect.raceFirst(asked.answer, program.ended)) as Reading
+    const watched = (yield* Effect.raceFirst(asked.answer, program.ended)) as Watched
     return { watched, wrote: yield* Fiber.join(writing) }
   })
 
@@ -77,14 +75,15 @@ const hostReads = <R>(
   setting: Setting,
   folder: string,
   seconds: number,
-  read: Effect.Effect<Seen, unknown, R>
+  read: Effect.Effect<Seen, unknown, R>,
+  attempts?: () => number
 ) =>
   Effect.gen(function* () {
     const { ask, mount, program } = setting
     const ahead = yield* agentAhead(setting)
     const asked = ask({ ask: "write", folder, rate: mount.rate })
     yield* Effect.raceFirst(asked.hasBegun, program.ended)
-    const watched: Reading = yield* watch(read, { ahead, seconds })
+    const watched = yield* watch(read, { ahead, seconds }, attempts)
     yield* asked.stop
     const wrote = (yield* Effect.raceFirst(asked.answer, program.ended)) as Wrote
     return { watched, wrote }
@@ -161,7 +160,7 @@ export const withLog = (setting: Setting, seconds: number) =>
     const ahead = -(yield* agentAhead(setting))
     const end = yield* logWriter(file, mount.rate)
     const asked = ask({ ask: "read", how: "open", folder: relative, seconds, ahead, others: 0 })
-    const watched = (yield* Effect.raceFirst(asked.answer, program.ended)) as Reading
+    const watched = (yield* Effect.raceFirst(asked.answer, program.ended)) as Watched
     return { watched, wrote: yield* end }
   }).pipe(Effect.scoped)
 
@@ -178,7 +177,6 @@ export const byAgent = (setting: Setting, how: "snapshot" | "open", seconds: num
     if (how === "open") {
       return yield* hostReads(setting, relative, seconds, Plain.read(Path.join(folder, "outbound.db")))
     }
-    const before = setting.attempts.at.get(folder) ?? 0
-    const { watched, wrote } = yield* hostReads(setting, relative, seconds, snapshot)
-    return { watched: { ...watched, attempts: (setting.attempts.at.get(folder) ?? 0) - before }, wrote }
+    const attempts = () => setting.attempts.at.get(folder) ?? 0
+    return yield* hostReads(setting, relative, seconds, snapshot, attempts)
   })

@@ -3,7 +3,7 @@
  */
 import type { Outcome } from "./Cases.js"
 
-/** None, if nothing was read: it came through JSON. */
+/** None, if nothing was read, or it is not counted. */
 const number = (value: number | null) => (value === null ? "–" : value.toFixed(0))
 
 const errorsOf = ({ watched, wrote }: Outcome) =>
@@ -21,7 +21,7 @@ const listed = (errors: Readonly<Record<string, number>>) => {
 export const nameOf = ({ mount, reader, writer }: Outcome) => `${mount}, ${reader}, written by ${writer}`
 
 const cells = (outcome: Outcome): ReadonlyArray<string> => {
-  const { retries, watched, wrote, mount, reader, writer } = outcome
+  const { watched, wrote, mount, reader, writer } = outcome
   return [
     mount,
     reader,
@@ -30,7 +30,7 @@ const cells = (outcome: Outcome): ReadonlyArray<string> => {
     String(watched.reads),
     String(watched.torn + watched.backwards),
     errorsOf(outcome),
-    retries === undefined ? "–" : String(retries),
+    number(watched.retries),
     (watched.fresh / watched.seconds).toFixed(1),
     number(watched.longestGap),
     number(watched.medianAge),

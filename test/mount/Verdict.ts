@@ -4,10 +4,7 @@
 import type { Mount } from "./Mount.js"
 import type { Wrote } from "./Pace.js"
 import type { Watched } from "./Watch.js"
-
-/** How many errors there were. */
-export const sum = (errors: Readonly<Record<string, number>>) =>
-  Object.values(errors).reduce((a, b) => a + b, 0)
+import { sum } from "./Watch.js"
 
 /** What is wrong with what was seen, and what is only slow, which may be the machine's fault. */
 export interface Verdict {

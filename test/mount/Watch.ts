@@ -21,6 +21,8 @@ export interface Watched {
   readonly longestGap: number
   readonly medianAge: number | null
   readonly worstAge: number | null
+  /** How often a snapshot was tried again; none for other ways of reading. */
+  readonly retries: number | null
 }
 
 /** What an error is called, in one word. */
@@ -30,19 +32,26 @@ export const nameOf = (error: unknown): string => {
   return words.length === 0 ? String(error) : words.join("/")
 }
 
+/** How many errors there were. */
+export const sum = (errors: Readonly<Record<string, number>>) =>
+  Object.values(errors).reduce((a, b) => a + b, 0)
+
 /** For so long a reader reads without being watched, until it runs as fast as it will, in milliseconds. */
 const warmUp = 1000
 
 /**
- * Watches for so many seconds. `ahead` is how far the writer's clock is ahead of this one, in milliseconds.
+ * Watches for so many seconds. `ahead` is how far the writer's clock is ahead of this one, in milliseconds; `attempts`
+ * how often a snapshot was tried until now.
  */
 export const watch = <R>(
   read: Effect.Effect<Seen, unknown, R>,
-  { ahead, seconds }: { readonly ahead: number; readonly seconds: number }
+  { ahead, seconds }: { readonly ahead: number; readonly seconds: number },
+  attempts?: () => number
 ): Effect.Effect<Watched, never, R> =>
   Effect.gen(function* () {
     const cold = performance.now()
     while (performance.now() < cold + warmUp) yield* Effect.zipRight(Effect.ignore(read), pause)
+    const before = attempts?.() ?? 0
     const start = performance.now()
     const end = start + seconds * 1000
     const ages: Array<number> = []
@@ -84,6 +93,7 @@ export const watch = <R>(
       fresh,
       longestGap: Math.max(longestGap, stop - since),
       medianAge: ages[Math.floor(ages.length / 2)] ?? null,
-      worstAge: ages.at(-1) ?? null
+      worstAge: ages.at(-1) ?? null,
+      retries: attempts === undefined ? null : attempts() - before - ages.length - sum(errors)
     }
   })

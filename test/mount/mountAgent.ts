@@ -78,11 +78,7 @@ const read = (question: Extract<Line.Question, { ask: "read" }>) =>
     switch (how) {
       case "snapshot":
         return yield* withFiles(directory)(
-          Effect.gen(function* () {
-            const before = attempts.at.get(directory) ?? 0
-            const watched = yield* watch(yield* bySnapshot, question)
-            return { ...watched, attempts: (attempts.at.get(directory) ?? 0) - before }
-          })
+          Effect.flatMap(bySnapshot, (look) => watch(look, question, () => attempts.at.get(directory) ?? 0))
         )
       case "open":
         return yield* watch(Plain.read(fileIn(folder)), question)

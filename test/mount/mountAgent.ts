@@ -50,7 +50,10 @@ const other = ({ folder, how }: Extract<Line.Question, { ask: "read" }>) =>
         stdio: ["ignore", "pipe", "inherit"]
       })
     ),
-    (child) => Effect.sync(() => child.kill("SIGKILL"))
+    (child) =>
+      Effect.async<void>((resume) => {
+        child.once("exit", () => resume(Effect.void)).kill("SIGTERM")
+      })
   ).pipe(
     Effect.flatMap(({ stdout }) =>
       Effect.async<void>((resume) => void stdout.once("data", () => resume(Effect.void)))

@@ -9,7 +9,8 @@
  * A copy is good when nothing was written while it was made: before and after, either there was no journal and
  * the header, size and modification time of the file are the same, or the same journal was there throughout.
  * SQLite syncs the journal before it touches the database, so a copy of the database followed by a copy of
- * the journal that was there all along has all that is needed to roll back. Otherwise it is made again.
+ * the journal that was there all along has all that is needed to roll back. Otherwise it is made again. A file whose
+ * name was given to another meanwhile is as good as one that was left alone.
  *
  * @since 0.1.0
  */

@@ -9,7 +9,8 @@
  * A copy is good when nothing was written while it was made: before and after, either there was no journal and
  * the header, size and modification time of the file are the same, or the same journal was there throughout.
  * SQLite syncs the journal before it touches the database, so a copy of the database followed by a copy of
- * the journal that was there all along has all that is needed to roll back. Otherwise it is made again.
+ * the journal that was there all along has all that is needed to roll back. Otherwise it is made again. A file whose
+ * name was given to another meanwhile is as good as one that was left alone.
  *
  * @since 0.1.0
  */
@@ -21,6 +22,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import type { BigIntStats } from "node:fs"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable } from "../protocol/AirlockError.js"
@@ -107,9 +109,16 @@ export class Snapshots extends Context.Tag("effect-airlock/Snapshots")<
   )
 }
 
+/** What a file begins with, and what the system says of it. */
+interface Head {
+  readonly head: Buffer
+  readonly stats: BigIntStats
+}
+
 interface Observed {
   readonly stamp: ChangeStamp
-  readonly header: Uint8Array
+  readonly head: Buffer
+  readonly inode: bigint
   /** Absent when there is no journal, or one that has not been written to. */
   readonly journal: { readonly identity: string; readonly size: bigint } | undefined
 }
@@ -119,6 +128,9 @@ const changing = (subject: Subject) => new SessionDbUnavailable({ ...subject, re
 
 const isMissing = (error: StorageError): boolean =>
   error._tag === "SessionDbUnavailable" && error.reason === "missing"
+
+const isGone = (error: StorageError): boolean =>
+  isMissing(error) || (error._tag === "SessionDbUnavailable" && error.code === "ESTALE")
 
 const isChanging = (error: StorageError): boolean =>
   error._tag === "SessionDbUnavailable" && error.reason === "busy" && error.code === undefined
@@ -166,33 +178,38 @@ const make = Effect.gen(function* () {
     calls.read(fd, buffer, position).pipe(Effect.mapError(fromSystemCall(subject, name)))
 
   /** All of a file, however long its size says it is: sizes are stale through a mount. */
-  const readAll = (directory: SafeDirectory, name: string, options: SnapshotOptions, subject: Subject) =>
-    withFile(directory, name, options, subject, ({ fd, stats }) =>
-      Effect.gen(function* () {
-        const pieces: Array<Uint8Array> = []
-        let length = 0
-        for (;;) {
-          if (length > options.limit || stats.size > options.limit) {
-            return yield* new SessionDbUnavailable({ ...subject, reason: "too-large" })
-          }
-          const piece = Buffer.allocUnsafeSlow(pieceBytes)
-          const count = yield* readAt(fd, piece, length, name, subject)
-          if (count === 0) return { pieces, length, stats }
-          pieces.push(piece.subarray(0, count))
-          length += count
-          if (length >= pieceBytes) yield* pause
-        }
-      })
-    )
+  const readAll = Effect.fnUntraced(function* (
+    { fd, stats }: SafeFile,
+    name: string,
+    options: SnapshotOptions,
+    subject: Subject
+  ) {
+    const pieces: Array<Uint8Array> = []
+    let length = 0
+    for (;;) {
+      if (length > options.limit || stats.size > options.limit) {
+        return yield* new SessionDbUnavailable({ ...subject, reason: "too-large" })
+      }
+      const piece = Buffer.allocUnsafeSlow(pieceBytes)
+      const count = yield* readAt(fd, piece, length, name, subject)
+      if (count === 0) return { pieces, length, stats }
+      pieces.push(piece.subarray(0, count))
+      length += count
+      if (length >= pieceBytes) yield* pause
+    }
+  })
 
-  const readHead = (directory: SafeDirectory, name: string, options: SnapshotOptions, subject: Subject) =>
-    withFile(directory, name, options, subject, ({ fd, stats }) => {
-      const head = Buffer.allocUnsafeSlow(4096)
-      return Effect.map(readAt(fd, head, 0, name, subject), (count) => ({
-        head: head.subarray(0, count),
-        stats
-      }))
-    })
+  const readHead = ({ fd, stats }: SafeFile, name: string, subject: Subject) => {
+    const head = Buffer.allocUnsafeSlow(4096)
+    return Effect.map(readAt(fd, head, 0, name, subject), (count) => ({
+      head: head.subarray(0, count),
+      stats
+    }))
+  }
+
+  /** The names in the folder. A mount that is asked for one name may answer what it was a second ago; for all, it asks. */
+  const namesIn = (directory: SafeDirectory, subject: Subject) =>
+    calls.list(directory.at(".")).pipe(Effect.mapError(fromSystemCall(subject, directory.path)))
 
   const journalOf = Effect.fnUntraced(function* (
     directory: SafeDirectory,
@@ -201,13 +218,10 @@ const make = Effect.gen(function* () {
   ) {
     const name = DatabaseFile.journalName(options.name)
     if (options.view === "mount") {
-      // Asking for one name is answered from the mount's cache; listing the folder asks the other side.
-      const names = yield* calls
-        .list(directory.at("."))
-        .pipe(Effect.mapError(fromSystemCall(subject, directory.path)))
+      const names = yield* namesIn(directory, subject)
       if (!names.includes(name)) return undefined
     }
-    return yield* readHead(directory, name, options, subject).pipe(
+    return yield* withFile(directory, name, options, subject, (file) => readHead(file, name, subject)).pipe(
       Effect.map(({ head, stats }) => {
         const nonce = RollbackJournal.nonce(head)
         return nonce === undefined ? undefined : { identity: `${stats.ino}.${nonce}`, size: stats.size }
@@ -218,40 +232,83 @@ const make = Effect.gen(function* () {
     )
   })
 
+  const observedOf = ({ head, stats }: Head, journal: Observed["journal"]): Observed => {
+    const stamp = `${stats.ino}.${stats.size}.${stats.mtimeNs}.${head.subarray(24, 32).toString("hex")}`
+    return {
+      stamp: journal === undefined ? stamp : `${stamp}+${journal.identity}.${journal.size}`,
+      head,
+      inode: stats.ino,
+      journal
+    }
+  }
+
   const observe = Effect.fnUntraced(function* (
     directory: SafeDirectory,
     options: SnapshotOptions,
     subject: Subject
   ) {
     const journal = yield* journalOf(directory, options, subject)
-    const { head, stats } = yield* readHead(directory, options.name, options, subject)
-    const stamp = `${stats.ino}.${stats.size}.${stats.mtimeNs}.${head.subarray(24, 32).toString("hex")}`
-    const observed: Observed = {
-      stamp: journal === undefined ? stamp : `${stamp}+${journal.identity}.${journal.size}`,
-      header: head.subarray(0, DatabaseHeader.length),
-      journal
-    }
-    return observed
+    const head = yield* withFile(directory, options.name, options, subject, (file) =>
+      readHead(file, options.name, subject)
+    )
+    return observedOf(head, journal)
   })
+
+  /**
+   * Reads the file, and looks at it before and after, through one descriptor: that its name is given to another file
+   * meanwhile does no harm. Before, the header is read and then the journal, after, the journal and then the header,
+   * so that a transaction that begins or ends between the two shows in one of them.
+   */
+  const readObserved = (
+    directory: SafeDirectory,
+    file: SafeFile,
+    options: SnapshotOptions,
+    subject: Subject
+  ) =>
+    Effect.gen(function* () {
+      const { name } = options
+      const head = yield* readHead(file, name, subject)
+      const before = observedOf(head, yield* journalOf(directory, options, subject))
+      const database = yield* readAll(file, name, options, subject)
+      const journal = yield* journalOf(directory, options, subject)
+      const stats = yield* calls.fstat(file.fd).pipe(Effect.mapError(fromSystemCall(subject, name)))
+      const after = observedOf(yield* readHead({ fd: file.fd, stats }, name, subject), journal)
+      return { before, database, after }
+    }).pipe(
+      // Some mounts take a file away from who has it open when its name is given to another.
+      Effect.catchIf(isGone, () => Effect.fail(changing(subject)))
+    )
+
+  /** Whether the name has another file by now. Asked when the one that was read is closed: 9p takes an open one for it. */
+  const isReplaced = (directory: SafeDirectory, inode: bigint, { name }: SnapshotOptions) =>
+    calls.lstat(directory.at(name)).pipe(
+      Effect.map((stats) => stats.ino !== inode),
+      Effect.orElseSucceed(() => false)
+    )
 
   const copy = Effect.fnUntraced(function* (options: SnapshotOptions, subject: Subject) {
     const directory = yield* directories.open(options.directory, subject)
-    const before = yield* observe(directory, options, subject)
-    const database = yield* readAll(directory, options.name, options, subject)
-    const after = yield* observe(directory, options, subject)
+    if (options.view === "mount") yield* namesIn(directory, subject)
+    const { after, before, database } = yield* withFile(directory, options.name, options, subject, (file) =>
+      readObserved(directory, file, options, subject)
+    )
     if (before.journal?.identity !== after.journal?.identity) return yield* changing(subject)
     const head = Buffer.concat(database.pieces, Math.min(database.length, DatabaseHeader.length))
     const header = yield* DatabaseFile.check(head, options.schemaVersion ?? Number.POSITIVE_INFINITY, subject)
 
     if (after.journal === undefined) {
-      const same = before.stamp === after.stamp && Buffer.compare(head, after.header) === 0
+      const sameHead = before.head.equals(after.head) && head.equals(after.head.subarray(0, head.length))
+      if (!sameHead) return yield* changing(subject)
+      // Some mounts tell the times of the file that has the name now. The one that was read is then nobody's any more.
+      const same = before.stamp === after.stamp || (yield* isReplaced(directory, before.inode, options))
       if (!same) return yield* changing(subject)
       if (database.length < header.pages * header.pageSize) return yield* changing(subject)
       return { database: database.pieces, journal: undefined, stamp: after.stamp }
     }
-    const journal = yield* readAll(directory, DatabaseFile.journalName(options.name), options, subject).pipe(
-      Effect.catchIf(isMissing, () => Effect.fail(changing(subject)))
-    )
+    const name = DatabaseFile.journalName(options.name)
+    const journal = yield* withFile(directory, name, options, subject, (file) =>
+      readAll(file, name, options, subject)
+    ).pipe(Effect.catchIf(isMissing, () => Effect.fail(changing(subject))))
     const bytes = Buffer.concat(journal.pieces)
     const identity = `${journal.stats.ino}.${RollbackJournal.nonce(bytes)}`
     if (identity !== after.journal.identity || !RollbackJournal.isWhole(bytes)) {

@@ -1,0 +1,66 @@
+/**
+ * What must come of a case.
+ */
+import type { Mount } from "./Mount.js"
+import type { Wrote } from "./Pace.js"
+import type { Watched } from "./Watch.js"
+import { sum } from "./Watch.js"
+
+/** What is wrong with what was seen, and what is only slow, which may be the machine's fault. */
+export interface Verdict {
+  readonly wrong: ReadonlyArray<string>
+  readonly slow: ReadonlyArray<string>
+}
+
+const unsound = ({ backwards, errors, torn }: Watched): ReadonlyArray<string> => [
+  ...(torn > 0 ? [`${torn} torn`] : []),
+  ...(sum(errors) > 0 ? [`${sum(errors)} errors`] : []),
+  ...(backwards > 0 ? [`${backwards} older than what was read before`] : [])
+]
+
+/** While the writer itself did not come to write there was nothing fresh to see. */
+const starved = (
+  mount: Mount,
+  { longestGap, reads, seconds }: Watched,
+  { longestPause }: Wrote
+): ReadonlyArray<string> => [
+  ...(longestGap > mount.longestGap + longestPause
+    ? [
+        `nothing fresh for ${longestGap.toFixed(0)} ms, of at most ${mount.longestGap} and the writer's ${longestPause.toFixed(0)}`
+      ]
+    : []),
+  ...(reads / seconds < mount.reads
+    ? [`${(reads / seconds).toFixed(0)} reads a second, of at least ${mount.reads}`]
+    : [])
+]
+
+/** A writer that does not come to write shows nothing. */
+const idle = (least: number, { commits, seconds }: Wrote): ReadonlyArray<string> =>
+  commits / seconds < least
+    ? [`${(commits / seconds).toFixed(1)} commits a second, of at least ${least}`]
+    : []
+
+/** What a reader sees is whole, while the writer writes. */
+export const sound =
+  ({ least }: Mount, writer: "host" | "agent") =>
+  (watched: Watched, wrote: Wrote): Verdict => ({
+    wrong: [...unsound(watched), ...Object.keys(wrote.errors).map((error) => `${error} in writing`)],
+    slow: idle(least[writer] / 2, wrote)
+  })
+
+/** The same, and while the writer writes as it should there is always something fresh to see. */
+export const soundAndFed =
+  (mount: Mount, writer: "host" | "agent") =>
+  (watched: Watched, wrote: Wrote): Verdict => ({
+    wrong: sound(mount, writer)(watched, wrote).wrong,
+    slow: [...idle(mount.least[writer], wrote), ...starved(mount, watched, wrote)]
+  })
+
+/** A control has to fail, or the test could not. */
+export const failing = (watched: Watched, wrote: Wrote): Verdict => ({
+  wrong:
+    watched.torn + sum(watched.errors) + sum(wrote.errors) > 0 || watched.fresh <= 1
+      ? []
+      : ["a control that should fail did not"],
+  slow: []
+})

@@ -15,6 +15,7 @@ import * as Timestamp from "../protocol/Timestamp.js"
 import * as FilePermit from "../storage/FilePermit.js"
 import { fromSql } from "../storage/StorageFailure.js"
 import * as Addresses from "./Addresses.js"
+import type { Limits } from "./AirlockConfig.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { Outgoing } from "./DeliveryAttempt.js"
 import * as DeliveryLedger from "./DeliveryLedger.js"
@@ -75,6 +76,22 @@ export const logFailure = (ref: SessionRef, id: string, reason: string): Effect.
     Effect.annotateLogs({ sessionId: ref.sessionId, messageId: id, reason })
   )
 
+/** Those of some messages, from the first on, whose contents come to so many bytes at most; but one at least. */
+const withinBytes = <A>(
+  messages: ReadonlyArray<A>,
+  { contentBytes, drainBytes }: Pick<Limits, "contentBytes" | "drainBytes">,
+  sizeOf: (message: A) => number
+): ReadonlyArray<A> => {
+  let total = 0
+  const end = messages.findIndex((message, index) => {
+    const size = sizeOf(message)
+    // What is longer than content may be is not fetched.
+    total += size > contentBytes ? 0 : size
+    return index > 0 && total > drainBytes
+  })
+  return end === -1 ? messages : messages.slice(0, end)
+}
+
 /**
  * Gives the function that takes. The lanes that it takes are marked as busy, and are in `marked`, also when it is
  * interrupted: whoever called it has to send them, or to take them out again.
@@ -112,13 +129,18 @@ export const make = (operation: string) =>
         limit: limits.drainMessages,
         unknownDeliveries
       })
-      const idsOf = (wanted: DeliveryLedger.Source) =>
-        planned.messages.flatMap(({ id, source }) => (source === wanted ? [id] : []))
+      const idsOf = (messages: typeof planned.messages, wanted: DeliveryLedger.Source) =>
+        messages.flatMap(({ id, source }) => (source === wanted ? [id] : []))
+      const sizes = {
+        agent: yield* ofAgent(OutboundQueue.sizes(agent, "messages_out", idsOf(planned.messages, "agent"))),
+        direct: yield* OutboundQueue.sizes(own, "airlock_direct", idsOf(planned.messages, "direct"))
+      }
+      const messages = withinBytes(planned.messages, limits, ({ id, source }) => sizes[source].get(id) ?? 0)
       const rows = {
         agent: yield* ofAgent(
-          OutboundQueue.contents(agent, "messages_out", idsOf("agent"), limits.contentBytes)
+          OutboundQueue.contents(agent, "messages_out", idsOf(messages, "agent"), limits)
         ),
-        direct: yield* OutboundQueue.contents(own, "airlock_direct", idsOf("direct"), limits.contentBytes)
+        direct: yield* OutboundQueue.contents(own, "airlock_direct", idsOf(messages, "direct"), limits)
       }
       // What is being sent may have arrived by now, and only the one who sends it knows.
       const isInHand = (id: string) =>
@@ -131,7 +153,7 @@ export const make = (operation: string) =>
           .map((id) => ({ source: "agent" as const, id, reason: "withdrawn by the agent" }))
       ]
       const lanes = new Map<string, Array<Outgoing>>()
-      for (const message of planned.messages) {
+      for (const message of messages) {
         const row = rows[message.source].get(message.id) ?? Either.left("not a message")
         if (Either.isLeft(row)) failures.push({ source: message.source, id: message.id, reason: row.left })
         else lanes.set(message.lane, [...(lanes.get(message.lane) ?? []), { ...message, row: row.right }])
@@ -140,7 +162,7 @@ export const make = (operation: string) =>
         ...planned,
         failures,
         progress: fromAgent.progress,
-        isCut: planned.isCut || fromAgent.isCut,
+        isCut: planned.isCut || fromAgent.isCut || messages.length < planned.messages.length,
         lanes
       }
     })

@@ -9,8 +9,10 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
+import * as JsonDepth from "../protocol/JsonDepth.js"
 import { OutboundRow } from "../protocol/Message.js"
 import * as AgentTables from "./AgentTables.js"
+import type { Limits } from "./AirlockConfig.js"
 import type { MessageKey } from "./DeliveryLedger.js"
 
 /**
@@ -159,7 +161,7 @@ export const fromAgent = <E>(
         ? []
         : yield* agent<Candidate>`SELECT ${entryColumns(agent)} FROM messages_out
             WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(open.map(({ id }) => id))}))
-            ORDER BY typeof(seq) <> 'integer', seq`
+            ORDER BY typeof(seq) <> 'integer', seq LIMIT ${entryLimit}`
     const numbers = (all: ReadonlyArray<Candidate>) => all.map(({ seq }) => seq).filter(isNumber)
     const isFull = ids.length === entryLimit
     const seq = Math.max(from.seq, ...numbers(ids))
@@ -184,7 +186,7 @@ export const fromAgent = <E>(
 export const has = (agent: SqlClient, id: string): Effect.Effect<boolean, SqlError> =>
   Effect.flatMap(AgentTables.has(agent, "messages_out"), (isTable) =>
     isTable
-      ? Effect.map(agent`SELECT 1 FROM messages_out WHERE id = ${id}`, (rows) => rows.length > 0)
+      ? Effect.map(agent`SELECT 1 FROM messages_out WHERE id = ${id} LIMIT 1`, (rows) => rows.length > 0)
       : Effect.succeed(false)
   )
 
@@ -201,6 +203,29 @@ export const fromHost = (own: SqlClient): Effect.Effect<ReadonlyArray<Entry>, Sq
   )
 
 /**
+ * How long the contents of some messages are, in bytes, by id; 0 for one that is not text.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const sizes = (
+  sql: SqlClient,
+  table: "messages_out" | "airlock_direct",
+  ids: ReadonlyArray<string>
+): Effect.Effect<ReadonlyMap<string, number>, SqlError> =>
+  ids.length === 0
+    ? Effect.succeed(new Map())
+    : Effect.map(
+        sql<{
+          readonly id: string
+          readonly bytes: number
+        }>`SELECT id, max(coalesce(octet_length(content), 0)) AS bytes FROM ${sql(table)}
+          WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))
+          GROUP BY id COLLATE BINARY`,
+        (rows) => new Map(rows.map(({ bytes, id }) => [id, bytes]))
+      )
+
+/**
  * The rows of some messages, by id, with their content; or why one cannot go out. Content that is too long is not
  * even fetched.
  *
@@ -211,7 +236,7 @@ export const contents = (
   sql: SqlClient,
   table: "messages_out" | "airlock_direct",
   ids: ReadonlyArray<string>,
-  contentBytes: number
+  { contentBytes, jsonDepth }: Pick<Limits, "contentBytes" | "jsonDepth">
 ): Effect.Effect<ReadonlyMap<string, Either.Either<OutboundRow, string>>, SqlError> =>
   ids.length === 0
     ? Effect.succeed(new Map())
@@ -223,14 +248,24 @@ export const contents = (
             kind, platform_id, channel_type, thread_id, octet_length(content) > ${contentBytes} AS tooLong,
             iif(octet_length(content) > ${contentBytes}, NULL, content) AS content
           FROM ${sql(table)} WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))
-          ORDER BY seq DESC`,
-        (rows) =>
-          new Map(
-            rows.map((row) => [
-              row.id,
+          ORDER BY typeof(seq) <> 'integer', seq LIMIT ${entryLimit}`,
+        (rows) => {
+          const found = new Map<string, Either.Either<OutboundRow, string>>()
+          for (const row of rows) {
+            if (found.has(row.id)) continue
+            const decoded =
               row.tooLong === 1
                 ? Either.left("content too long")
                 : Either.mapLeft(decodeRow(row), () => "not a message")
-            ])
-          )
+            found.set(
+              row.id,
+              Either.filterOrLeft(
+                decoded,
+                ({ content }) => !JsonDepth.exceeds(content, jsonDepth),
+                () => "content nested too deep"
+              )
+            )
+          }
+          return found
+        }
       )

@@ -18,8 +18,8 @@ export const database = (path: string, sql = ""): Buffer => {
 }
 
 /** The schema changed behind SQLite's back. */
-export const withSchema = (path: string, sql: string): Buffer => {
-  Fs.writeFileSync(path, database(path))
+export const withSchema = (path: string, sql: string, before = ""): Buffer => {
+  Fs.writeFileSync(path, database(path, before))
   const connection = Raw.open(path)
   connection.unsafeMode()
   connection.exec(`PRAGMA writable_schema = ON; ${sql}`)
@@ -137,7 +137,11 @@ export const sharedOverflow = (bytes: Buffer, root: number, length: number): Buf
   const page = bytes.length / pageSize + 1
   const text = Buffer.alloc(pageSize, "x")
   text.writeUInt32BE(page)
-  const cells = [1, 2, 3].map((rowId) => longCell(rowId, length, page))
+  // Of a length of which little stays on the page of the row.
+  const fitting = Array.from({ length: pageSize }, (_, n) => length + n).find(
+    (one) => longCell(1, one, page).length < 1000
+  )
+  const cells = [1, 2, 3].map((rowId) => longCell(rowId, fitting ?? length, page))
   // A hole, because a text longer than the file would be found out by SQLite itself.
   const hole = Array.from({ length: Math.ceil(length / pageSize) + 2 }, () => Buffer.alloc(pageSize))
   return withPages(put(bytes, root, leaf(cells)), [text, ...hole])

@@ -189,7 +189,7 @@ export const make = (operation: string) =>
         (own) =>
           Effect.tap(plan(memory, now, own, agent), ({ failures, lanes }) =>
             Effect.gen(function* () {
-              for (const failure of failures) yield* DeliveryLedger.fail(own, failure, at, failure.reason)
+              yield* DeliveryLedger.failAll(own, failures, at)
               for (const [first] of lanes.values()) {
                 if (first !== undefined) yield* DeliveryLedger.begin(own, first, first.attempt, at)
               }

@@ -84,7 +84,9 @@ const put = (bytes: Buffer, page: number, content: Buffer): Buffer => {
 export const sharedPages = (bytes: Buffer, root: number, levels = 17): Buffer => {
   const first = bytes.length / pageSize + 1
   const to = (page: number) => interior(Array.from({ length: 400 }, () => page))
-  const chain = Array.from({ length: levels }, (_, n) => (n === levels - 1 ? leaf([Buffer.from([2, 1, 2, 0])]) : to(first + n + 1)))
+  const chain = Array.from({ length: levels }, (_, n) =>
+    n === levels - 1 ? leaf([Buffer.from([2, 1, 2, 0])]) : to(first + n + 1)
+  )
   return withPages(put(bytes, root, to(first)), chain)
 }
 
@@ -159,9 +161,7 @@ export const tinyRows = (bytes: Buffer, root: number, pages: number): Buffer => 
   const first = bytes.length / pageSize + 1
   const inner = Math.ceil(pages / fan)
   const groups = Array.from({ length: inner }, (_, n) =>
-    interior(
-      Array.from({ length: Math.min(fan, pages - n * fan) }, (_, m) => first + inner + n * fan + m)
-    )
+    interior(Array.from({ length: Math.min(fan, pages - n * fan) }, (_, m) => first + inner + n * fan + m))
   )
   const top = interior(groups.map((_, n) => first + n))
   return withPages(put(bytes, root, top), [...groups, ...Array.from({ length: pages }, () => cells)])
@@ -176,7 +176,14 @@ const shortCell = (length: number): Buffer => {
 
 /** One row in the place of many, on each page. */
 export const overlappingCells = (bytes: Buffer, root: number): Buffer =>
-  put(bytes, root, leaf(Array.from({ length: 600 }, () => shortCell(2000)), true))
+  put(
+    bytes,
+    root,
+    leaf(
+      Array.from({ length: 600 }, () => shortCell(2000)),
+      true
+    )
+  )
 
 const sum = (nonce: number, page: Buffer): number => {
   let checksum = nonce

@@ -56,7 +56,13 @@ const isRoot = process.getuid?.() === 0
 
 /** Only root can make a device, and only a container with that right has one to plant. */
 const devices: typeof things = isRoot
-  ? [["a device without end", "not-a-regular-file", (path) => void execFileSync("mknod", [path, "c", "1", "5"])]]
+  ? [
+      [
+        "a device without end",
+        "not-a-regular-file",
+        (path) => void execFileSync("mknod", [path, "c", "1", "5"])
+      ]
+    ]
   : []
 
 const sparse = (path: string, head: Buffer) => {
@@ -90,10 +96,12 @@ const ofMessages = (place: Place, forge: (bytes: Buffer, root: number) => Buffer
   return forge(whole, Forgery.rootOf(scratch(place), whole, "messages_out"))
 }
 
-const patched = (at: number, ...values: ReadonlyArray<number>) => (bytes: Buffer): Buffer => {
-  for (const [n, value] of values.entries()) bytes[at + n] = value
-  return bytes
-}
+const patched =
+  (at: number, ...values: ReadonlyArray<number>) =>
+  (bytes: Buffer): Buffer => {
+    for (const [n, value] of values.entries()) bytes[at + n] = value
+    return bytes
+  }
 
 const damaged = "SessionDbCorrupt damaged"
 const tooLarge = "SessionDbUnavailable too-large"
@@ -103,7 +111,8 @@ const forever = "(printf('%.*c', 500, 'a') LIKE '%a%a%a%a%a%a%a%a%b')"
 
 const messagesWith = (columns: string) => `DROP TABLE messages_out; CREATE TABLE messages_out (${columns});`
 const endless = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
-const columns = "id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, thread_id, content"
+const columns =
+  "id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, thread_id, content"
 
 const contents: ReadonlyArray<Plant> = [
   database("nothing at all", "SessionDbCorrupt not-a-database", () => Buffer.alloc(0)),
@@ -126,7 +135,9 @@ const contents: ReadonlyArray<Plant> = [
     return bytes
   }),
   database("pages that share their children", damaged, (place) => ofMessages(place, Forgery.sharedPages)),
-  database("a schema whose pages do", damaged, (place) => Forgery.sharedSchema(Forgery.database(scratch(place)))),
+  database("a schema whose pages do", damaged, (place) =>
+    Forgery.sharedSchema(Forgery.database(scratch(place)))
+  ),
   database("pages in a circle", damaged, (place) => ofMessages(place, Forgery.cyclicPages)),
   database("pages that are not there", damaged, (place) => ofMessages(place, Forgery.missingPages)),
   database("a text said to be a gigabyte", damaged, (place) => ofMessages(place, Forgery.hugeText)),
@@ -358,10 +369,15 @@ export const plants: ReadonlyArray<Plant> = [
     drain: `UnsafePath ${reason}`,
     write: "stored"
   })),
-  ...inPlaceOf(".heartbeat", ({ folder }) => Path.join(folder, ".heartbeat"), "secret", () => ({
-    drain: "delivered",
-    write: "stored"
-  })),
+  ...inPlaceOf(
+    ".heartbeat",
+    ({ folder }) => Path.join(folder, ".heartbeat"),
+    "secret",
+    () => ({
+      drain: "delivered",
+      write: "stored"
+    })
+  ),
   ...inPlaceOf(
     "outbox/<id>/file",
     (place) => Path.join(outbox(place), "m", "file"),
@@ -372,7 +388,10 @@ export const plants: ReadonlyArray<Plant> = [
     "outbox/<id>",
     (place) => Path.join(outbox(place), "m"),
     "secret",
-    (reason, thing) => ({ drain: withoutFile(isDirectory(thing) ? "missing" : asDirectory(reason)), write: "stored" })
+    (reason, thing) => ({
+      drain: withoutFile(isDirectory(thing) ? "missing" : asDirectory(reason)),
+      write: "stored"
+    })
   ),
   ...inPlaceOf("outbox", outbox, "secret", (reason, thing) => ({
     drain: withoutFile(isDirectory(thing) ? "missing" : asDirectory(reason)),
@@ -388,17 +407,18 @@ export const plants: ReadonlyArray<Plant> = [
     "secret",
     () => ({ drain: "delivered", write: "stored" })
   ),
-  ...["outbox", "outbox/m", "inbox", "inbox/w"].map(
-    (name): Plant => ({
-      name: `${name.replace(/[mw]$/, "<id>")}: a link to a folder outside`,
-      plant: (place) => {
-        remove(Path.join(place.folder, name))
-        Fs.symlinkSync(name.endsWith("m") ? Path.join(place.canary, "m") : place.canary, Path.join(place.folder, name))
-      },
-      drain: name.startsWith("outbox") ? withoutFile("symbolic-link") : "delivered",
-      write: name === "inbox" ? "UnsafePath symbolic-link" : "stored"
-    })
-  ),
+  ...["outbox", "outbox/m", "inbox", "inbox/w"].map((name): Plant => ({
+    name: `${name.replace(/[mw]$/, "<id>")}: a link to a folder outside`,
+    plant: (place) => {
+      remove(Path.join(place.folder, name))
+      Fs.symlinkSync(
+        name.endsWith("m") ? Path.join(place.canary, "m") : place.canary,
+        Path.join(place.folder, name)
+      )
+    },
+    drain: name.startsWith("outbox") ? withoutFile("symbolic-link") : "delivered",
+    write: name === "inbox" ? "UnsafePath symbolic-link" : "stored"
+  })),
   {
     name: "the session folder: a link to a folder outside",
     plant: ({ canary, folder }) => {

@@ -23,6 +23,10 @@ const unquoted = (text: string): string =>
         : ({ n: "\n", t: "\t", r: "\r" }[other ?? ""] ?? other ?? "")
   )
 
+/** Whether a path is another one, or below it. */
+export const isBelow = (path: string, parent: string): boolean =>
+  path === parent || path.startsWith(`${parent}/`)
+
 /** The calls of a trace that succeeded, in their order. */
 export const parse = (trace: string): ReadonlyArray<FileCall> => {
   const calls: Array<FileCall> = []

@@ -1,7 +1,7 @@
 /**
  * What an agent puts into the place of inbound.db, which the host has published in the session folder, and beside it. The
- * host never opens any of it once the session exists: it decides by its own file, and the next publication puts things
- * right.
+ * host never opens any of it with SQLite, and believes nothing of it: it decides by its own file, and the next publication
+ * puts things right. Only a directory is left there, with a typed error, until somebody removes it.
  */
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Logger, LogLevel } from "effect"
@@ -12,6 +12,8 @@ import * as Path from "node:path"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
 import * as Place from "./Place.js"
+import * as Trace from "./Trace.js"
+import * as TracedHost from "./TracedHost.js"
 
 interface Plant {
   readonly name: string
@@ -36,9 +38,13 @@ const inPlaceOf = (name: string): ReadonlyArray<Plant> => {
       Fs.mkdirSync(path)
       Fs.writeFileSync(Path.join(path, "file"), "x")
     }),
-    plant("a link to a file outside", (path, canary) => Fs.symlinkSync(Path.join(canary, "outbound.db"), path)),
+    plant("a link to a file outside", (path, canary) =>
+      Fs.symlinkSync(Path.join(canary, "outbound.db"), path)
+    ),
     plant("a link to nothing", (path, canary) => Fs.symlinkSync(Path.join(canary, "new"), path)),
-    plant("a second name of a file outside", (path, canary) => Fs.linkSync(Path.join(canary, "outbound.db"), path)),
+    plant("a second name of a file outside", (path, canary) =>
+      Fs.linkSync(Path.join(canary, "outbound.db"), path)
+    ),
     plant("noise", (path) => Fs.writeFileSync(path, "noise".repeat(1000))),
     plant("a terabyte of nothing", (path) => {
       Fs.writeFileSync(path, "")
@@ -79,10 +85,12 @@ const contents: ReadonlyArray<Plant> = [
 
 const plants = [
   ...contents,
-  ...["inbound.db", "inbound.db-journal", "inbound.db-wal", "inbound.db-shm"].flatMap(inPlaceOf)
+  ...["inbound.db", "inbound.db-journal", "inbound.db-wal", "inbound.db-shm"]
+    .flatMap(inPlaceOf)
+    .filter(({ name }) => name !== "inbound.db: a directory with something in it")
 ]
 
-/** The device and number of what this process has open. */
+/** What this process has open. */
 const openFiles = (): ReadonlyArray<string> =>
   Fs.readdirSync("/proc/self/fd").flatMap((fd) => {
     try {
@@ -156,4 +164,79 @@ describe("a host whose agent put there", () => {
       }).pipe(TestHost.withHost({ patience: "300 millis" }), Logger.withMinimumLogLevel(LogLevel.None))
     )
   }
+})
+
+describe("a host whose agent made inbound.db a directory", () => {
+  it.live("says so, leaves it, delivers nothing that it should not, and goes on when it is gone", () =>
+    Effect.gen(function* () {
+      const manager = yield* SessionManager.SessionManager
+      const delivery = yield* Delivery.Delivery
+      const { folder, ref } = yield* Place.session("chat")
+      const path = Path.join(folder, "inbound.db")
+      remove(path)
+      Fs.mkdirSync(path)
+      Fs.writeFileSync(Path.join(path, "file"), "x")
+      Place.say(folder, "m", 1)
+      const write = manager.writeMessage(ref, { id: "w", kind: "chat", content: "{}" })
+      // What is stored is stored, whether or not it can be shown to the agent.
+      const attempts = [Effect.asVoid(write), Effect.asVoid(delivery.drain(ref)), Effect.asVoid(write)]
+      const outcomes: Array<string> = []
+      for (const attempt of attempts) {
+        const { exit, millis } = yield* Place.timed(attempt)
+        const outcome = yield* Effect.match(exit, {
+          onFailure: (error) => `${error._tag} ${"reason" in error ? error.reason : ""}`,
+          onSuccess: () => "stored"
+        })
+        outcomes.push(outcome)
+        expect(millis).toBeLessThan(1000)
+      }
+      expect(outcomes).toContain("UnsafePath not-a-regular-file")
+      expect(outcomes.filter((one) => !["stored", "UnsafePath not-a-regular-file"].includes(one))).toEqual([])
+      expect(Fs.readdirSync(path)).toEqual(["file"])
+      remove(path)
+      yield* write
+      expect(Raw.query(path, "SELECT id FROM messages_in")).toEqual([{ id: "w" }])
+      yield* delivery.drain(ref)
+      const { envelopes } = yield* TestHost.Channel
+      expect((yield* envelopes).map(({ id }) => id)).toContain("m")
+    }).pipe(TestHost.withHost({ patience: "300 millis" }), Logger.withMinimumLogLevel(LogLevel.None))
+  )
+})
+
+describe("a host that is traced", () => {
+  it.live("opens the copy at most to compare it, and nothing beside it, also while they are swapped", () =>
+    Effect.gen(function* () {
+      const top = yield* TestHost.temporaryDirectory
+      const canary = Place.canaryAt(Path.join(top, "canary"))
+      const untouched = TestHost.contentsOf(canary)
+      const agent = yield* Place.planter
+      const host = yield* TracedHost.start(Path.join(top, "data"), Path.join(top, "trace"))
+      const other = Path.join(host.hostile, "other")
+      for (const make of [
+        () => void execFileSync("mkfifo", [other]),
+        () => Fs.symlinkSync(Path.join(canary, "outbound.db"), other)
+      ]) {
+        make()
+        const from = host.done.length
+        yield* agent.swap("swap", Path.join(host.hostile, "inbound.db"), other, 1000)
+        yield* TestHost.until(() => host.done.slice(from).filter(({ what }) => what === "sweep").length > 4)
+        expect(host.done.slice(from).filter(({ millis }) => millis > 1000)).toEqual([])
+        expect(host.done.slice(from).filter(({ outcome }) => outcome !== "fine")).toEqual([])
+        remove(other)
+      }
+      expect(yield* host.end).toBe(0)
+      const names = ["inbound.db", "inbound.db-journal", "inbound.db-wal", "inbound.db-shm"]
+      const calls = Trace.parse(Fs.readFileSync(Path.join(top, "trace"), "utf8"))
+      const isCopy = (path: string) => names.some((name) => path === Path.join(host.hostile, name))
+      expect(calls.some(({ asked, call }) => call.startsWith("rename") && asked.some(isCopy))).toBe(true)
+      // SQLite opens for writing what it opens, and follows links.
+      const isComparing = ({ asked, line, opened }: Trace.FileCall) =>
+        line.includes("O_RDONLY|O_NONBLOCK|O_NOFOLLOW") &&
+        asked.every((path) => path.endsWith("/inbound.db")) &&
+        Trace.isBelow(opened ?? "", host.hostile)
+      const opened = calls.filter((call) => call.opened !== undefined && call.asked.some(isCopy))
+      expect(opened.filter((call) => !isComparing(call)).map(({ line }) => line)).toEqual([])
+      expect(TestHost.contentsOf(canary)).toEqual(untouched)
+    }).pipe(Effect.scoped)
+  )
 })

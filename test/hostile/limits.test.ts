@@ -24,25 +24,27 @@ describe("the limit on", () => {
     }).pipe(TestHost.withHost({ limits: { databaseRows: 3 } }))
   )
 
-  it.effect("bytes of a drain leaves the rest to the next one, and takes one message whatever its length", () =>
-    Effect.gen(function* () {
-      const { drain, manager, say, session, texts } = yield* DeliveryFixtures.program
-      const [a, b, c] = ["a", "b", "c"].map((letter) => letter.repeat(400)) as [string, string, string]
-      yield* say(a)
-      yield* manager.writeOutboundDirect(session, { id: "d", kind: "chat", content: `{"text":"${b}"}` })
-      yield* say(c)
-      yield* say("short")
-      yield* drain
-      expect(yield* texts).toEqual([a, b])
-      yield* drain
-      expect(yield* texts).toEqual([a, b, c, "short"])
-      yield* say("e".repeat(2000))
-      yield* say("last")
-      yield* drain
-      expect((yield* texts).length).toBe(5)
-      yield* drain
-      expect((yield* texts).at(-1)).toBe("last")
-    }).pipe(TestHost.withHost({ limits: { drainBytes: 1000 } }))
+  it.effect(
+    "bytes of a drain leaves the rest to the next one, and takes one message whatever its length",
+    () =>
+      Effect.gen(function* () {
+        const { drain, manager, say, session, texts } = yield* DeliveryFixtures.program
+        const [a, b, c] = ["a", "b", "c"].map((letter) => letter.repeat(400)) as [string, string, string]
+        yield* say(a)
+        yield* manager.writeOutboundDirect(session, { id: "d", kind: "chat", content: `{"text":"${b}"}` })
+        yield* say(c)
+        yield* say("short")
+        yield* drain
+        expect(yield* texts).toEqual([a, b])
+        yield* drain
+        expect(yield* texts).toEqual([a, b, c, "short"])
+        yield* say("e".repeat(2000))
+        yield* say("last")
+        yield* drain
+        expect((yield* texts).length).toBe(5)
+        yield* drain
+        expect((yield* texts).at(-1)).toBe("last")
+      }).pipe(TestHost.withHost({ limits: { drainBytes: 1000 } }))
   )
 
   it.effect("the depth of JSON holds for what an agent writes", () =>

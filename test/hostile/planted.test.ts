@@ -90,10 +90,9 @@ describe("a session in which there is", () => {
             const clear = yield* Place.timed(manager.clearOutbox(ref, "m"))
             return { write, drain, sweeping, again, read, clear }
           })
-          const [done, beside] = yield* Effect.all(
-            [hostile, Place.timed(healthyMessage(`beside-${n}`))],
-            { concurrency: 2 }
-          )
+          const [done, beside] = yield* Effect.all([hostile, Place.timed(healthyMessage(`beside-${n}`))], {
+            concurrency: 2
+          })
           const sent = yield* deliveredBy(ref.sessionId)
           const drained = inWords(done.drain.exit, ({ delivered, failed }) => {
             if (failed.length > 0) return `failed: ${failed.map(({ reason }) => reason).join(", ")}`
@@ -126,7 +125,9 @@ describe("a session in which there is", () => {
           if (process.env["AIRLOCK_HOSTILE_SHOW"] !== undefined) {
             console.log(
               plant.name,
-              Object.entries({ ...done, beside }).map(([what, { millis }]) => `${what} ${millis.toFixed(0)}`).join(" ")
+              Object.entries({ ...done, beside })
+                .map(([what, { millis }]) => `${what} ${millis.toFixed(0)}`)
+                .join(" ")
             )
           }
           expect.soft(seen).toEqual({

@@ -44,7 +44,11 @@ const rows: ReadonlyArray<readonly [what: string, row: Record<string, string>, o
   ["a kind that nobody knows", { kind: "'oracle'" }, "delivered"],
   ["a channel that is binary", { channel_type: "x'00'", platform_id: "'chat'" }, "not a message"],
   ["a chat of a megabyte", { channel_type: "'test'", platform_id: long(1 << 20) }, "not a message"],
-  ["a chat that is not its own", { channel_type: "'test'", platform_id: "'other'" }, "not a destination of this session"],
+  [
+    "a chat that is not its own",
+    { channel_type: "'test'", platform_id: "'other'" },
+    "not a destination of this session"
+  ],
   ["a time that is a number", { deliver_after: "1e300" }, "not a message"],
   ["a time that is binary", { deliver_after: "x'ff'" }, "not a message"],
   ["a time that is none", { deliver_after: "'tomorrow'" }, "delivered"],
@@ -61,7 +65,11 @@ const rows: ReadonlyArray<readonly [what: string, row: Record<string, string>, o
   ["content of brackets that are no JSON", { content: `'${"[".repeat(5000)}'` }, "delivered"],
   ["content nested as deep as it may be", { content: justDeepEnough }, "delivered"],
   ["content nested deeper", { content: deep }, "content nested too deep"],
-  ["files that are no names", { content: `'{"files":[1,null,{},"../../secret","/etc/passwd"]}'` }, "delivered"]
+  [
+    "files that are no names",
+    { content: `'{"files":[1,null,{},"../../secret","/etc/passwd"]}'` },
+    "delivered"
+  ]
 ]
 
 const bare = `DROP TABLE messages_out; CREATE TABLE messages_out (id, seq, in_reply_to, timestamp, deliver_after, recurrence, kind,
@@ -127,7 +135,8 @@ describe("what an agent says of itself", () => {
     Effect.gen(function* () {
       const { manager, outbound, session } = yield* DeliveryFixtures.program
       const sweep = yield* Sweep.Sweep
-      for (const id of ["a", "b", "c"]) yield* manager.writeMessage(session, { id, kind: "chat", content: "{}" })
+      for (const id of ["a", "b", "c"])
+        yield* manager.writeMessage(session, { id, kind: "chat", content: "{}" })
       outbound(`${bareAcks}; INSERT INTO processing_ack VALUES
         (NULL, 'completed', ''), (7, 'completed', ''), (x'61', 'completed', ''), (${long(1 << 20)}, 'completed', ''),
         ('a', x'ff', ''), ('a', 7, ''), ('a', ${long(1 << 20)}, ''), ('unknown', 'completed', ''),

@@ -4,72 +4,20 @@
  * meant, and never in the canary beside it.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect } from "effect"
-import { execFileSync, spawn } from "node:child_process"
+import { Effect } from "effect"
+import { execFileSync } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { createInterface } from "node:readline"
-import * as Bundle from "../support/Bundle.js"
 import * as TestHost from "../support/TestHost.js"
 import * as Forgery from "./Forgery.js"
 import * as Place from "./Place.js"
 import * as Trace from "./Trace.js"
+import * as TracedHost from "./TracedHost.js"
 
 /** For how long each thing is swapped, and how long an operation may take meanwhile. */
 const swapMillis = Number(process.env["AIRLOCK_HOSTILE_SWAP_MILLIS"] ?? 1000)
 const millisLimit = Number(process.env["AIRLOCK_HOSTILE_MILLIS"] ?? 1000)
-
-interface Folders {
-  readonly hostile: string
-  readonly healthy: string
-}
-
-interface Done {
-  readonly session: "hostile" | "healthy"
-  readonly what: string
-  readonly outcome: string
-  readonly millis: number
-  readonly rss: number
-}
-
-interface Sent {
-  readonly envelope: string
-  readonly content: string
-  readonly files: ReadonlyArray<string>
-}
-
-/** A host under strace, until the scope closes, and what it said. Without strace there is nothing to test. */
-const tracedHost = (dataDir: string, trace: string) =>
-  Effect.gen(function* () {
-    execFileSync("strace", ["-V"], { stdio: "ignore" })
-    const program = yield* Effect.promise(() => Bundle.make("../hostile/tracedHost.ts"))
-    const parameters = ["-f", "-y", "-s", "4096", "-e", "trace=%file", "-o", trace]
-    const child = yield* Effect.acquireRelease(
-      Effect.sync(() =>
-        spawn("strace", [...parameters, process.execPath, program, dataDir], {
-          stdio: ["pipe", "pipe", "inherit"]
-        })
-      ),
-      (started) => Effect.sync(() => started.kill("SIGKILL"))
-    )
-    const folders = yield* Deferred.make<Folders>()
-    const done: Array<Done> = []
-    const sent: Array<Sent> = []
-    createInterface({ input: child.stdout }).on("line", (text) => {
-      const line = JSON.parse(text) as Folders | Done | Sent
-      if ("envelope" in line) sent.push(line)
-      else if ("what" in line) done.push(line)
-      else Effect.runSync(Deferred.succeed(folders, line))
-    })
-    child.once("exit", () => Effect.runSync(Deferred.die(folders, "the host has ended")))
-    const end = Effect.async<number | null>((resume) => {
-      if (child.exitCode !== null) return resume(Effect.succeed(child.exitCode))
-      child.once("exit", (code) => resume(Effect.succeed(code)))
-      child.stdin.end()
-    })
-    return { ...(yield* Deferred.await(folders)), done, sent, end }
-  })
 
 /** What is swapped: what is there, and what comes in its place, made in the session folder itself. */
 const swaps = (folder: string, canary: string) => {
@@ -112,7 +60,12 @@ const swaps = (folder: string, canary: string) => {
     swap("outbound.db", "pages that share their children", file(shared)),
     swap("outbound.db-journal", "a link to a file outside", link("secret"), "no journal"),
     swap("outbound.db-journal", "a FIFO", fifo, "no journal"),
-    swap("outbound.db-journal", "one that brings back such pages", file(Forgery.journalTo(shared)), "no journal"),
+    swap(
+      "outbound.db-journal",
+      "one that brings back such pages",
+      file(Forgery.journalTo(shared)),
+      "no journal"
+    ),
     swap(".heartbeat", "a link to a file outside", link("secret"), ""),
     swap("outbox", "a link to a folder outside", link("")),
     swap("outbox/m", "a link to a folder outside", link("m")),
@@ -138,7 +91,7 @@ describe("a host beside which an agent swaps", () => {
         const trace = Path.join(top, "trace")
         const untouched = TestHost.contentsOf(canary)
         const agent = yield* Place.planter
-        const host = yield* tracedHost(dataDir, trace)
+        const host = yield* TracedHost.start(dataDir, trace)
         const mailbox = yield* TestHost.mailboxAt(host.healthy)
         const folder = host.hostile
         yield* TestHost.until(() => host.done.length > 20)
@@ -159,18 +112,32 @@ describe("a host beside which an agent swaps", () => {
           console.log(`${name}: ${count} swaps, ${ofHostile.length} operations; ${inWords.join("; ")}`)
           expect.soft(count, name).toBeGreaterThan(50)
           expect.soft(ofHostile.length, name).toBeGreaterThan(9)
-          expect.soft(inWords.filter((one) => /defect|undefined/.test(one)), name).toEqual([])
-          expect.soft(during.filter(({ millis }) => millis > millisLimit), name).toEqual([])
-          expect.soft(
-            during.filter(({ outcome, session }) => session === "healthy" && outcome !== "fine"),
-            name
-          ).toEqual([])
+          expect
+            .soft(
+              inWords.filter((one) => /defect|undefined/.test(one)),
+              name
+            )
+            .toEqual([])
+          expect
+            .soft(
+              during.filter(({ millis }) => millis > millisLimit),
+              name
+            )
+            .toEqual([])
+          expect
+            .soft(
+              during.filter(({ outcome, session }) => session === "healthy" && outcome !== "fine"),
+              name
+            )
+            .toEqual([])
           tidy()
         }
         // Once nothing is swapped any more, the session is as good as any.
         const last = host.done.length
         const isFine = (what: string) =>
-          host.done.slice(last).some((one) => one.session === "hostile" && one.what === what && one.outcome === "fine")
+          host.done
+            .slice(last)
+            .some((one) => one.session === "hostile" && one.what === what && one.outcome === "fine")
         yield* TestHost.until(() => ["write", "drain", "sweep"].every(isFine))
         expect(yield* host.end).toBe(0)
 
@@ -180,24 +147,30 @@ describe("a host beside which an agent swaps", () => {
         expect(host.sent.filter(({ envelope }) => envelope === "stolen")).toEqual([])
 
         const calls = Trace.parse(Fs.readFileSync(trace, "utf8"))
-        const isBelow = (path: string, parent: string) => path === parent || path.startsWith(`${parent}/`)
+        const { isBelow } = Trace
         const real = Fs.realpathSync(folder)
         const throughSession = calls.filter(({ asked }) => asked.some((path) => isBelow(path, real)))
         const opened = throughSession.filter((call) => call.opened !== undefined)
-        console.log(`${calls.length} calls, ${throughSession.length} on the session, ${opened.length} of them opened`)
+        console.log(
+          `${calls.length} calls, ${throughSession.length} on the session, ${opened.length} of them opened`
+        )
         expect(opened.length).toBeGreaterThan(100)
         // Opened below or through the session: arrived in the session. (A file that was removed is shown as deleted.)
         expect(opened.filter((call) => !isBelow(call.opened ?? "", real)).map(({ line }) => line)).toEqual([])
         // Everything that it opened for writing, made, renamed or removed is its own.
         const own = [Fs.realpathSync(dataDir), Path.join(Fs.realpathSync(Os.tmpdir()), "effect-airlock-")]
-        const isOwn = (path: string) => isBelow(path, own[0] ?? "") || path.startsWith(own[1] ?? "") || path === "/dev/null"
+        const isOwn = (path: string) =>
+          isBelow(path, own[0] ?? "") || path.startsWith(own[1] ?? "") || path === "/dev/null"
         const isChange = ({ call, line }: Trace.FileCall) =>
-          /^(rename|unlink|mkdir|rmdir|link|symlink|mknod|truncate|chmod|chown|utime|creat|fchmodat|fchownat|utimensat|setxattr)/.test(call) ||
-          /O_WRONLY|O_RDWR|O_CREAT|O_TRUNC/.test(line)
+          /^(rename|unlink|mkdir|rmdir|link|symlink|mknod|truncate|chmod|chown|utime|creat|fchmodat|fchownat|utimensat|setxattr)/.test(
+            call
+          ) || /O_WRONLY|O_RDWR|O_CREAT|O_TRUNC/.test(line)
         const changed = calls.filter(isChange)
         expect(changed.length).toBeGreaterThan(100)
         expect(
-          changed.filter(({ asked, opened: at }) => !(at === undefined ? asked.every(isOwn) : isOwn(at))).map(({ line }) => line)
+          changed
+            .filter(({ asked, opened: at }) => !(at === undefined ? asked.every(isOwn) : isOwn(at)))
+            .map(({ line }) => line)
         ).toEqual([])
         // Nothing led to the canary, nor was anything there so much as looked at.
         expect(

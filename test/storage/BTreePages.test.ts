@@ -22,7 +22,9 @@ const driver = createRequire(createRequire(import.meta.url).resolve("@effect/sql
 /** Whether another process comes to the end of a query within two seconds. */
 const ends = (path: string, sql: string): boolean => {
   const program = `const d = new (require(process.argv[1]))(process.argv[2]); d.prepare(process.argv[3]).all()`
-  return spawnSync(process.execPath, ["-e", program, driver, path, sql], { timeout: 2000 }).error === undefined
+  return (
+    spawnSync(process.execPath, ["-e", program, driver, path, sql], { timeout: 2000 }).error === undefined
+  )
 }
 
 const rows = (n: number) => `WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < ${n})
@@ -39,17 +41,26 @@ describe("BTreePages.flawOf", () => {
         ["small pages", `${rows(300)}; PRAGMA page_size = 512; VACUUM`],
         ["large pages", `${rows(900)}; PRAGMA page_size = 65536; VACUUM`],
         ["pages that move by themselves", `PRAGMA auto_vacuum = FULL; VACUUM; ${rows(900)}`],
-        ["tables without row ids", `CREATE TABLE w (a TEXT PRIMARY KEY, b) WITHOUT ROWID;
+        [
+          "tables without row ids",
+          `CREATE TABLE w (a TEXT PRIMARY KEY, b) WITHOUT ROWID;
           INSERT INTO w SELECT hex(randomblob(9)) || id, content FROM messages_out; ${rows(200)};
-          INSERT INTO w SELECT hex(randomblob(9)) || id || content, content FROM messages_out`],
-        ["large and negative numbers", `CREATE TABLE r (i INTEGER PRIMARY KEY);
-          INSERT INTO r VALUES (-1), (9223372036854775807), (-9223372036854775808)`],
+          INSERT INTO w SELECT hex(randomblob(9)) || id || content, content FROM messages_out`
+        ],
+        [
+          "large and negative numbers",
+          `CREATE TABLE r (i INTEGER PRIMARY KEY);
+          INSERT INTO r VALUES (-1), (9223372036854775807), (-9223372036854775808)`
+        ],
         ["statistics", `${rows(500)}; ANALYZE`],
-        ["other things of the agent's own", `CREATE TABLE "o""dd ] name" (a INTEGER PRIMARY KEY AUTOINCREMENT, b CHECK (b > 0));
+        [
+          "other things of the agent's own",
+          `CREATE TABLE "o""dd ] name" (a INTEGER PRIMARY KEY AUTOINCREMENT, b CHECK (b > 0));
           CREATE TABLE [in brackets] (x); CREATE TABLE 'in quotes' (x); CREATE TABLE IF NOT EXISTS größe$ (x);
           ALTER TABLE größe$ RENAME TO später; CREATE UNIQUE INDEX IF NOT EXISTS u ON später (x) WHERE x > 0;
           CREATE INDEX e ON später (abs(x)); CREATE VIEW IF NOT EXISTS v AS SELECT 1; CREATE VIRTUAL TABLE f USING fts5(x);
-          CREATE TRIGGER IF NOT EXISTS t AFTER INSERT ON später BEGIN SELECT 1; END; INSERT INTO f VALUES ('a')`]
+          CREATE TRIGGER IF NOT EXISTS t AFTER INSERT ON später BEGIN SELECT 1; END; INSERT INTO f VALUES ('a')`
+        ]
       ]
       for (const [what, sql] of written) {
         expect([what, flawOf(Forgery.database(path, sql))]).toEqual([what, undefined])
@@ -122,7 +133,10 @@ describe("BTreePages.flawOf", () => {
         Array.from({ length: 257 }, (_, n) => `CREATE VIEW v${n} AS SELECT 1`).join(";"),
         `CREATE VIEW v AS SELECT '${"x".repeat(300_000)}'`
       ]) {
-        expect([sql.slice(0, 200), flawOf(Forgery.withSchema(path, sql))]).toEqual([sql.slice(0, 200), "damaged"])
+        expect([sql.slice(0, 200), flawOf(Forgery.withSchema(path, sql))]).toEqual([
+          sql.slice(0, 200),
+          "damaged"
+        ])
       }
     })
   )

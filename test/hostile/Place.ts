@@ -2,7 +2,7 @@
  * A hostile session and what is beside it: a canary, which must stay as it is, and a process of the agent.
  */
 import { Effect } from "effect"
-import { Session } from "effect-airlock"
+import type { Session } from "effect-airlock"
 import { spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import { createInterface } from "node:readline"

@@ -9,6 +9,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Path from "node:path"
+import type { OutboundRow } from "../protocol/Message.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Timestamp from "../protocol/Timestamp.js"
@@ -75,6 +76,18 @@ export const logFailure = (ref: SessionRef, id: string, reason: string): Effect.
   Effect.logWarning("Message failed").pipe(
     Effect.annotateLogs({ sessionId: ref.sessionId, messageId: id, reason })
   )
+
+/**
+ * Whether a row is the one by which it was decided where the message goes: a table without its key may have several of one
+ * id, and the agent may see to it that two queries find different ones.
+ */
+const isSame = (judged: OutboundQueue.Entry["row"], found: OutboundRow): boolean =>
+  judged !== undefined &&
+  judged.kind === found.kind &&
+  judged.inReplyTo === found.inReplyTo &&
+  judged.channelType === found.channelType &&
+  judged.platformId === found.platformId &&
+  judged.threadId === found.threadId
 
 /** Those of some messages, from the first on, whose contents come to so many bytes at most; but one at least. */
 const withinBytes = <A>(
@@ -152,9 +165,14 @@ export const make = (operation: string) =>
           .filter((id) => !isInHand(id))
           .map((id) => ({ source: "agent" as const, id, reason: "withdrawn by the agent" }))
       ]
+      const judged = new Map(entries.map((entry) => [DeliveryLedger.textOf(entry), entry.row]))
       const lanes = new Map<string, Array<Outgoing>>()
       for (const message of messages) {
-        const row = rows[message.source].get(message.id) ?? Either.left("not a message")
+        const row = Either.filterOrLeft(
+          rows[message.source].get(message.id) ?? Either.left("not a message"),
+          (found) => isSame(judged.get(DeliveryLedger.textOf(message)), found),
+          () => "not a message"
+        )
         if (Either.isLeft(row)) failures.push({ source: message.source, id: message.id, reason: row.left })
         else lanes.set(message.lane, [...(lanes.get(message.lane) ?? []), { ...message, row: row.right }])
       }

@@ -86,7 +86,7 @@ const swap = ({ millis, swap: path, with: other }: Swap): number => {
     Fs.rmSync(path, { recursive: true, force: true })
     Fs.renameSync(place, path)
   }
-  for (const place of [aside, other]) if (inodeOf(place) === second) Fs.rmSync(place)
+  if (inodeOf(aside) === second) Fs.renameSync(aside, other)
   return swaps
 }
 

@@ -127,6 +127,40 @@ describe("a row of the agent's messages with", () => {
   )
 })
 
+describe("two rows of one id", () => {
+  // By one of them the host would decide where the message goes, and the other would go there.
+  const allowed = `1, 'chat', NULL, NULL, '{"text":"allowed"}'`
+  const action = `1, 'system', 'test', 'other', '{"action":"none"}'`
+  const forbidden = (seq: string) => `${seq}, 'chat', 'test', 'other', '{"text":"forbidden"}'`
+  const pairs = [allowed, action].flatMap((first) =>
+    ["1", "NULL", "1.5", "3"].flatMap((seq) => [
+      [first, forbidden(seq)],
+      [forbidden(seq), first]
+    ])
+  )
+  const inserts = pairs.flatMap((rows, n) =>
+    rows.map(
+      (row) => `INSERT INTO messages_out (id, timestamp, seq, kind, channel_type, platform_id, content)
+        VALUES ('x${n}', '', ${row});`
+    )
+  )
+  const covering = "id, seq, kind DESC, in_reply_to, deliver_after, channel_type DESC, platform_id, thread_id"
+
+  for (const index of ["", `CREATE INDEX i ON messages_out (${covering});`]) {
+    it.effect(`cannot be taken for each other${index === "" ? "" : ", whatever the order of an index"}`, () =>
+      Effect.gen(function* () {
+        const { drain, envelopes, outbound } = yield* DeliveryFixtures.program
+        outbound(`${bare}; ${inserts.join("")} ${index}`)
+        yield* drain
+        yield* drain
+        expect((yield* envelopes).length).toBeGreaterThan(0)
+        expect((yield* envelopes).filter(({ platformId }) => platformId === "other")).toEqual([])
+        expect((yield* envelopes).filter(({ content }) => content.includes("forbidden"))).toEqual([])
+      }).pipe(TestHost.withHost(), Logger.withMinimumLogLevel(LogLevel.None))
+    )
+  }
+})
+
 describe("what an agent says of itself", () => {
   const bareAcks = `DROP TABLE processing_ack; CREATE TABLE processing_ack (message_id, status, status_changed);
     DROP TABLE container_state; CREATE TABLE container_state (id, current_tool, tool_declared_timeout_ms)`

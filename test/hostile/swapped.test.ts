@@ -104,14 +104,19 @@ describe("a host beside which an agent swaps", () => {
           const sentBefore = host.sent.length
           const isSent = () => host.sent.slice(sentBefore).some(({ content }) => content.includes(name))
           yield* mailbox.send({ content: { text: name } })
-          const count = yield* agent.swap(how, path, other, swapMillis)
+          // On a machine that is busy the host gets through less in the same time.
+          let count = 0
+          const ofHostile = () => host.done.slice(from).filter(({ session }) => session === "hostile")
+          for (let turn = 0; turn === 0 || (turn < 10 && ofHostile().length < 10); turn++) {
+            count += yield* agent.swap(how, path, other, swapMillis)
+          }
+          const operations = ofHostile()
           const during = host.done.slice(from)
           yield* TestHost.until(isSent)
-          const ofHostile = during.filter(({ session }) => session === "hostile")
-          const inWords = Array.from(new Set(ofHostile.map((one) => `${one.what}: ${one.outcome}`))).sort()
-          console.log(`${name}: ${count} swaps, ${ofHostile.length} operations; ${inWords.join("; ")}`)
+          const inWords = Array.from(new Set(operations.map((one) => `${one.what}: ${one.outcome}`))).sort()
+          console.log(`${name}: ${count} swaps, ${operations.length} operations; ${inWords.join("; ")}`)
           expect.soft(count, name).toBeGreaterThan(50)
-          expect.soft(ofHostile.length, name).toBeGreaterThan(9)
+          expect.soft(operations.length, name).toBeGreaterThan(9)
           expect
             .soft(
               inWords.filter((one) => /defect|undefined/.test(one)),

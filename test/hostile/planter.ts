@@ -83,10 +83,14 @@ const swap = ({ millis, swap: path, with: other }: Swap): number => {
   }
   for (const place of [aside, other]) {
     if (inodeOf(place) !== first) continue
+    const kept = `${other}.kept`
+    Fs.renameSync(place, kept)
+    // What the host made in between is in the way.
+    if (inodeOf(path) === second && second !== undefined) Fs.renameSync(path, other)
     Fs.rmSync(path, { recursive: true, force: true })
-    Fs.renameSync(place, path)
+    Fs.renameSync(kept, path)
   }
-  if (inodeOf(aside) === second) Fs.renameSync(aside, other)
+  if (second !== undefined && inodeOf(aside) === second) Fs.renameSync(aside, other)
   return swaps
 }
 

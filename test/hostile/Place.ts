@@ -12,6 +12,8 @@ import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
 import * as Forgery from "./Forgery.js"
 
+export { timed } from "./Timed.js"
+
 export const secret = "what nobody in a session may see"
 
 /** Puts a message into the outbound.db of a folder, with a file. */
@@ -72,20 +74,6 @@ export const planter = Effect.gen(function* () {
       Effect.map(ask({ [how]: path, with: other, millis }), ({ swaps }) => Number(swaps))
   }
 })
-
-/** For how long this thread could have run and had to leave the processor to other processes, in milliseconds. */
-const waited = (): number =>
-  Number(Fs.readFileSync("/proc/thread-self/schedstat", "utf8").split(" ")[1]) / 1e6
-
-/** What an effect comes to, and how many milliseconds it took, without those that other processes took. */
-export const timed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.suspend(() => {
-    const [before, start] = [waited(), performance.now()]
-    return Effect.map(Effect.exit(effect), (exit) => ({
-      exit,
-      millis: performance.now() - start - (waited() - before)
-    }))
-  })
 
 /** A session of a host, and its folder. */
 export const session = (name: string) =>

@@ -220,7 +220,7 @@ describe("a host that is traced", () => {
         const from = host.done.length
         yield* agent.swap("swap", Path.join(host.hostile, "inbound.db"), other, 1000)
         yield* TestHost.until(() => host.done.slice(from).filter(({ what }) => what === "sweep").length > 4)
-        expect(host.done.slice(from).filter(({ millis }) => millis > 1000)).toEqual([])
+        expect(host.done.slice(from).filter(({ millis }) => millis > 2000)).toEqual([])
         expect(host.done.slice(from).filter(({ outcome }) => outcome !== "fine")).toEqual([])
         remove(other)
       }

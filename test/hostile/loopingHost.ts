@@ -15,6 +15,7 @@ import {
   Sweep
 } from "effect-airlock"
 import * as TestHost from "../support/TestHost.js"
+import * as Timed from "./Timed.js"
 
 const print = (line: unknown) => Effect.sync(() => process.stdout.write(`${JSON.stringify(line)}\n`))
 
@@ -56,18 +57,9 @@ const program = Effect.gen(function* () {
     what: string,
     effect: Effect.Effect<A, E>
   ) =>
-    Effect.suspend(() => {
-      const start = performance.now()
-      return Effect.flatMap(Effect.exit(effect), (exit) =>
-        print({
-          session,
-          what,
-          outcome: outcome(exit),
-          millis: performance.now() - start,
-          rss: process.memoryUsage().rss
-        })
-      )
-    })
+    Effect.flatMap(Timed.timed(effect), ({ exit, millis }) =>
+      print({ session, what, outcome: outcome(exit), millis, rss: process.memoryUsage().rss })
+    )
   const round = (name: string, session: typeof hostile, n: number) =>
     Effect.gen(function* () {
       yield* timed(

@@ -33,7 +33,8 @@ const verdictOf = (status: string): Acknowledgement["verdict"] | undefined => {
 }
 
 /**
- * The acknowledgements of some messages. Rows that are none, and statuses that nobody knows, are passed over.
+ * The acknowledgements of some messages, as many as there are messages: more than one of a message can only be in a
+ * table without its key. Rows that are none, and statuses that nobody knows, are passed over.
  *
  * @since 0.1.0
  * @category queries
@@ -48,7 +49,8 @@ export const acknowledgements = (
       yield* agent`SELECT message_id AS id, iif(octet_length(status) <= 100, status, NULL) AS status,
         iif(octet_length(status_changed) <= 100, status_changed, '') AS at
       FROM processing_ack
-      WHERE message_id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`
+      WHERE message_id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))
+      LIMIT ${ids.length}`
     return rows.flatMap((row) =>
       Either.match(decodeRow(row), {
         onLeft: () => [],
@@ -74,7 +76,7 @@ export const toolTimeout = (agent: SqlClient): Effect.Effect<number, SqlError> =
   Effect.gen(function* () {
     if (!(yield* AgentTables.has(agent, "container_state"))) return 0
     const [row] = yield* agent`SELECT tool_declared_timeout_ms AS timeout FROM container_state
-      WHERE id = 1 AND current_tool IS NOT NULL`
+      WHERE id = 1 AND current_tool IS NOT NULL LIMIT 1`
     return Either.match(decodeTool(row), {
       onLeft: () => 0,
       onRight: ({ timeout }) => (Number.isFinite(timeout) ? Math.max(0, timeout) : 0)

@@ -9,13 +9,19 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 
 /**
- * Whether a copy of outbound.db has an ordinary table of a name.
+ * Whether a copy of outbound.db has an ordinary table of a name: no view, and no column that is computed when it is
+ * read. Everything else that a definition can have, such as a CHECK, a trigger or an index on an expression, is not
+ * evaluated by reading. That the name is the definition's own is seen to before the copy is opened; see
+ * `storage/SchemaRow.ts`.
  *
  * @since 0.1.0
  * @category queries
  */
 export const has = (agent: SqlClient, name: string): Effect.Effect<boolean, SqlError> =>
-  Effect.map(
-    agent`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND name = ${name} COLLATE NOCASE`,
-    (rows) => rows.length > 0
-  )
+  Effect.gen(function* () {
+    const [table] = yield* agent<{ readonly name: string }>`SELECT name FROM sqlite_schema
+      WHERE type = 'table' AND rootpage > 0 AND name = ${name} COLLATE NOCASE`
+    if (table === undefined) return false
+    const columns = yield* agent<{ readonly hidden: number }>`PRAGMA table_xinfo(${agent(table.name)})`
+    return columns.every(({ hidden }) => hidden === 0)
+  })

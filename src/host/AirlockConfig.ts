@@ -16,7 +16,8 @@ import * as Schedule from "effect/Schedule"
 import * as Path from "node:path"
 
 /**
- * Past a limit a call fails with a typed error, and nothing is written. Sizes are in bytes.
+ * Past a limit a call fails with a typed error, and nothing is written; a message of the agent goes to the list of
+ * failures, with the reason. Sizes are in bytes.
  *
  * @since 0.1.0
  * @category models
@@ -32,10 +33,16 @@ export interface Limits {
   readonly contentBytes: number
   /** An outbound.db that the host is willing to copy, and its journal. Default 64 MiB. */
   readonly databaseBytes: number
+  /** Rows of one table of an outbound.db, or entries of an index. Default 250,000. */
+  readonly databaseRows: number
   /** One file that an agent sends. Default 100 MiB. */
   readonly outboxFileBytes: number
   /** Messages that one `drain` takes from a session. Default 200. */
   readonly drainMessages: number
+  /** The contents of the messages that one `drain` takes, of which it takes one at least. Default 16 MiB. */
+  readonly drainBytes: number
+  /** How deep arrays and objects may be nested in content that is JSON, in either direction. Default 100. */
+  readonly jsonDepth: number
 }
 
 /**
@@ -174,8 +181,11 @@ export const defaultLimits: Limits = {
   messageAttachmentBytes: 250 * mebibyte,
   contentBytes: mebibyte,
   databaseBytes: 64 * mebibyte,
+  databaseRows: 250_000,
   outboxFileBytes: 100 * mebibyte,
-  drainMessages: 200
+  drainMessages: 200,
+  drainBytes: 16 * mebibyte,
+  jsonDepth: 100
 }
 
 /**
@@ -296,7 +306,7 @@ const ownerConfig = Config.all({
  * | `AIRLOCK_STUCK_CLAIMS`, `…_SILENCE`, `…_TOOL` | `stuck` | see `StuckPolicy` |
  * | `AIRLOCK_INTERVALS_DELIVER_RUNNING`, `…_DELIVER_ALL`, `…_SWEEP_RUNNING`, `…_SWEEP_ALL` | `intervals` | see `Intervals` |
  * | `AIRLOCK_CONCURRENCY` | `concurrency` | 16 |
- * | `AIRLOCK_LIMITS_ATTACHMENTS`, `…_ATTACHMENT_BYTES`, `…_MESSAGE_ATTACHMENT_BYTES`, `…_CONTENT_BYTES`, `…_DATABASE_BYTES`, `…_OUTBOX_FILE_BYTES`, `…_DRAIN_MESSAGES` | `limits` | see `Limits` |
+ * | `AIRLOCK_LIMITS_ATTACHMENTS`, `…_ATTACHMENT_BYTES`, `…_MESSAGE_ATTACHMENT_BYTES`, `…_CONTENT_BYTES`, `…_DATABASE_BYTES`, `…_DATABASE_ROWS`, `…_OUTBOX_FILE_BYTES`, `…_DRAIN_MESSAGES`, `…_DRAIN_BYTES`, `…_JSON_DEPTH` | `limits` | see `Limits` |
  *
  * Schedules are for programs only: see `Options`.
  *
@@ -338,8 +348,11 @@ export const config: Config.Config<Settings> = Config.nested(
       messageAttachmentBytes: limit("LIMITS_MESSAGE_ATTACHMENT_BYTES", defaultLimits.messageAttachmentBytes),
       contentBytes: limit("LIMITS_CONTENT_BYTES", defaultLimits.contentBytes),
       databaseBytes: limit("LIMITS_DATABASE_BYTES", defaultLimits.databaseBytes),
+      databaseRows: limit("LIMITS_DATABASE_ROWS", defaultLimits.databaseRows),
       outboxFileBytes: limit("LIMITS_OUTBOX_FILE_BYTES", defaultLimits.outboxFileBytes),
-      drainMessages: limit("LIMITS_DRAIN_MESSAGES", defaultLimits.drainMessages)
+      drainMessages: limit("LIMITS_DRAIN_MESSAGES", defaultLimits.drainMessages),
+      drainBytes: limit("LIMITS_DRAIN_BYTES", defaultLimits.drainBytes),
+      jsonDepth: limit("LIMITS_JSON_DEPTH", defaultLimits.jsonDepth)
     })
   }),
   "AIRLOCK"

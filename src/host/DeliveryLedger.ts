@@ -175,6 +175,32 @@ export const fail = (own: SqlClient, key: MessageKey, at: string, reason: string
   )
 
 /**
+ * Puts messages into the list of failures that were not tried: any number of the agent's with two statements.
+ *
+ * @since 0.1.0
+ * @category marks
+ */
+export const failAll = (
+  own: SqlClient,
+  failures: ReadonlyArray<MessageKey & { readonly reason: string }>,
+  at: string
+): Write =>
+  Effect.gen(function* () {
+    for (const failure of failures) {
+      if (failure.source === "direct") yield* fail(own, failure, at, failure.reason)
+    }
+    const ofAgent = failures.filter(({ source }) => source === "agent")
+    if (ofAgent.length === 0) return
+    const all = JSON.stringify(ofAgent)
+    yield* own`INSERT OR REPLACE INTO delivered (message_out_id, platform_message_id, status, delivered_at)
+      SELECT value ->> 'id', NULL, 'failed', ${at} FROM json_each(${all})`
+    yield* own`INSERT INTO airlock_delivery (source, message_id, state, attempts, attempted_at, reason)
+      SELECT 'agent', value ->> 'id', 'failed', 0, ${at}, value ->> 'reason' FROM json_each(${all}) WHERE true
+      ON CONFLICT (source, message_id) DO UPDATE SET state = 'failed', attempted_at = excluded.attempted_at,
+        next_at = NULL, reason = excluded.reason`
+  })
+
+/**
  * Takes a message out of the list of failures: its attempts are counted anew, from now on.
  *
  * @since 0.1.0

@@ -9,12 +9,14 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Path from "node:path"
+import type { OutboundRow } from "../protocol/Message.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import * as FilePermit from "../storage/FilePermit.js"
 import { fromSql } from "../storage/StorageFailure.js"
 import * as Addresses from "./Addresses.js"
+import type { Limits } from "./AirlockConfig.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { Outgoing } from "./DeliveryAttempt.js"
 import * as DeliveryLedger from "./DeliveryLedger.js"
@@ -76,6 +78,34 @@ export const logFailure = (ref: SessionRef, id: string, reason: string): Effect.
   )
 
 /**
+ * Whether a row is the one by which it was decided where the message goes: a table without its key may have several of one
+ * id, and the agent may see to it that two queries find different ones.
+ */
+const isSame = (judged: OutboundQueue.Entry["row"], found: OutboundRow): boolean =>
+  judged !== undefined &&
+  judged.kind === found.kind &&
+  judged.inReplyTo === found.inReplyTo &&
+  judged.channelType === found.channelType &&
+  judged.platformId === found.platformId &&
+  judged.threadId === found.threadId
+
+/** Those of some messages, from the first on, whose contents come to so many bytes at most; but one at least. */
+const withinBytes = <A>(
+  messages: ReadonlyArray<A>,
+  { contentBytes, drainBytes }: Pick<Limits, "contentBytes" | "drainBytes">,
+  sizeOf: (message: A) => number
+): ReadonlyArray<A> => {
+  let total = 0
+  const end = messages.findIndex((message, index) => {
+    const size = sizeOf(message)
+    // What is longer than content may be is not fetched.
+    total += size > contentBytes ? 0 : size
+    return index > 0 && total > drainBytes
+  })
+  return end === -1 ? messages : messages.slice(0, end)
+}
+
+/**
  * Gives the function that takes. The lanes that it takes are marked as busy, and are in `marked`, also when it is
  * interrupted: whoever called it has to send them, or to take them out again.
  *
@@ -112,13 +142,18 @@ export const make = (operation: string) =>
         limit: limits.drainMessages,
         unknownDeliveries
       })
-      const idsOf = (wanted: DeliveryLedger.Source) =>
-        planned.messages.flatMap(({ id, source }) => (source === wanted ? [id] : []))
+      const idsOf = (messages: typeof planned.messages, wanted: DeliveryLedger.Source) =>
+        messages.flatMap(({ id, source }) => (source === wanted ? [id] : []))
+      const sizes = {
+        agent: yield* ofAgent(OutboundQueue.sizes(agent, "messages_out", idsOf(planned.messages, "agent"))),
+        direct: yield* OutboundQueue.sizes(own, "airlock_direct", idsOf(planned.messages, "direct"))
+      }
+      const messages = withinBytes(planned.messages, limits, ({ id, source }) => sizes[source].get(id) ?? 0)
       const rows = {
         agent: yield* ofAgent(
-          OutboundQueue.contents(agent, "messages_out", idsOf("agent"), limits.contentBytes)
+          OutboundQueue.contents(agent, "messages_out", idsOf(messages, "agent"), limits)
         ),
-        direct: yield* OutboundQueue.contents(own, "airlock_direct", idsOf("direct"), limits.contentBytes)
+        direct: yield* OutboundQueue.contents(own, "airlock_direct", idsOf(messages, "direct"), limits)
       }
       // What is being sent may have arrived by now, and only the one who sends it knows.
       const isInHand = (id: string) =>
@@ -130,9 +165,14 @@ export const make = (operation: string) =>
           .filter((id) => !isInHand(id))
           .map((id) => ({ source: "agent" as const, id, reason: "withdrawn by the agent" }))
       ]
+      const judged = new Map(entries.map((entry) => [DeliveryLedger.textOf(entry), entry.row]))
       const lanes = new Map<string, Array<Outgoing>>()
-      for (const message of planned.messages) {
-        const row = rows[message.source].get(message.id) ?? Either.left("not a message")
+      for (const message of messages) {
+        const row = Either.filterOrLeft(
+          rows[message.source].get(message.id) ?? Either.left("not a message"),
+          (found) => isSame(judged.get(DeliveryLedger.textOf(message)), found),
+          () => "not a message"
+        )
         if (Either.isLeft(row)) failures.push({ source: message.source, id: message.id, reason: row.left })
         else lanes.set(message.lane, [...(lanes.get(message.lane) ?? []), { ...message, row: row.right }])
       }
@@ -140,7 +180,7 @@ export const make = (operation: string) =>
         ...planned,
         failures,
         progress: fromAgent.progress,
-        isCut: planned.isCut || fromAgent.isCut,
+        isCut: planned.isCut || fromAgent.isCut || messages.length < planned.messages.length,
         lanes
       }
     })
@@ -167,7 +207,7 @@ export const make = (operation: string) =>
         (own) =>
           Effect.tap(plan(memory, now, own, agent), ({ failures, lanes }) =>
             Effect.gen(function* () {
-              for (const failure of failures) yield* DeliveryLedger.fail(own, failure, at, failure.reason)
+              yield* DeliveryLedger.failAll(own, failures, at)
               for (const [first] of lanes.values()) {
                 if (first !== undefined) yield* DeliveryLedger.begin(own, first, first.attempt, at)
               }

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { DuplicateMessage, InvalidMessage } from "../protocol/AirlockError.js"
+import * as JsonDepth from "../protocol/JsonDepth.js"
 import { DirectMessage } from "../protocol/Message.js"
 import * as PathSegment from "../protocol/PathSegment.js"
 import * as Sequence from "../protocol/Sequence.js"
@@ -51,6 +52,7 @@ export const check = (
       if (Option.isNone(PathSegment.messageFolder(id))) return invalid("id", "too-long")
       if (kind === "system" || kind === "task_log") return invalid("kind", "unknown-kind")
       if (Buffer.byteLength(content) > limits.contentBytes) return invalid("content", "too-long")
+      if (JsonDepth.exceeds(content, limits.jsonDepth)) return invalid("content", "too-deep")
       return Effect.void
     })
   )

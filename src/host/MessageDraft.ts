@@ -13,6 +13,7 @@ import { AttachmentTooLarge, InvalidMessage } from "../protocol/AirlockError.js"
 import type { JsonObject } from "../protocol/AttachmentContent.js"
 import * as AttachmentContent from "../protocol/AttachmentContent.js"
 import * as AttachmentName from "../protocol/AttachmentName.js"
+import * as JsonDepth from "../protocol/JsonDepth.js"
 import type { Attachment, RenamedAttachment } from "../protocol/Message.js"
 import { InboundMessage } from "../protocol/Message.js"
 import * as PathSegment from "../protocol/PathSegment.js"
@@ -134,6 +135,7 @@ export const make = (
       catch: () => tooDeep(operation, message.id)
     })
     if (encoder.encode(bare).length > limits.contentBytes) return yield* invalid("content", "too-long")
+    if (JsonDepth.exceeds(bare, limits.jsonDepth)) return yield* tooDeep(operation, message.id)
     return { message, folder, timestamp, processAfter, content, attachments, renamed }
   })
 
@@ -210,7 +212,7 @@ const nameAttachments = Effect.fnUntraced(function* (
 })
 
 /**
- * Content that has to be written anew, and is nested deeper than JSON can be written.
+ * Content that is nested deeper than the limit, or than JSON can be written.
  *
  * @since 0.1.0
  * @category errors

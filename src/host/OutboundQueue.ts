@@ -9,8 +9,10 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
+import * as JsonDepth from "../protocol/JsonDepth.js"
 import { OutboundRow } from "../protocol/Message.js"
 import * as AgentTables from "./AgentTables.js"
+import type { Limits } from "./AirlockConfig.js"
 import type { MessageKey } from "./DeliveryLedger.js"
 
 /**
@@ -62,6 +64,13 @@ const entryColumns = (sql: SqlClient) =>
   ])
 
 type Candidate = { readonly id: string; readonly seq: unknown }
+
+/** A row before anything is known of it. `id` is null if it is not text of at most `idBytes`; `type` is what it is. */
+type Found = { readonly id: string | null; readonly type: string; readonly seq: unknown }
+
+/** What a row is called that has no id, or none that is one. */
+const nameOf = ({ id, seq, type }: Found): string =>
+  id ?? `unnamed (${type}, ${isNumber(seq) ? `number ${seq}` : "no number"})`
 
 const toEntries = (source: MessageKey["source"], rows: ReadonlyArray<Candidate>): ReadonlyArray<Entry> => {
   const entries = new Map<string, Entry>()
@@ -122,8 +131,8 @@ export interface AgentEntries {
 
 /**
  * Looks at the agent's messages. `agent` is a snapshot of outbound.db; `settledAmong` answers which of some ids are
- * settled; those in `tried` are looked at whatever their number. A row whose id is not a text of at most 255 bytes
- * cannot be named, and is passed over.
+ * settled; those in `tried` are looked at whatever their number. A row whose id is not a text of at most 255 bytes is no
+ * message, and goes by its number; one whose id is no UTF-8 is none either.
  *
  * @since 0.1.0
  * @category queries
@@ -145,33 +154,41 @@ export const fromAgent = <E>(
     const extent = yield* extentUpTo(agent, progress.seq)
     const from = extent.rows === progress.rows && extent.sum === progress.sum ? progress : nothing
     // Each part of this has an index to use. With COLLATE one had not, and the whole table was read.
-    const ids = yield* agent<Candidate>`SELECT id, seq FROM messages_out
+    const looked = yield* agent<Found>`SELECT
+        iif(typeof(id) = 'text' AND octet_length(id) <= ${idBytes}, id, NULL) AS id, typeof(id) AS type, seq
+      FROM messages_out
       WHERE (seq > ${from.seq} OR seq <= ${nothing.seq} OR seq IS NULL
           OR seq IN (SELECT value FROM json_each(${JSON.stringify(from.open)}))
           OR id IN (SELECT value FROM json_each(${JSON.stringify(tried)})))
-        AND typeof(id) = 'text' AND octet_length(id) <= ${idBytes} AND kind IS NOT 'task_log'
+        AND kind IS NOT 'task_log'
       ORDER BY typeof(seq) NOT IN ('integer', 'real') OR seq <= ${nothing.seq}, seq LIMIT ${entryLimit}`
+    const ids = looked.map((row) => ({ id: nameOf(row), seq: row.seq }))
     const found = new Set(ids.map(({ id }) => id))
     const settled = yield* settledAmong(ids.map(({ id }) => id))
     const open = ids.filter(({ id }) => !settled.has(id))
+    const names = looked.flatMap(({ id }) => (id === null || settled.has(id) ? [] : [id]))
     const rows =
-      open.length === 0
+      names.length === 0
         ? []
         : yield* agent<Candidate>`SELECT ${entryColumns(agent)} FROM messages_out
-            WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(open.map(({ id }) => id))}))
-            ORDER BY typeof(seq) <> 'integer', seq`
+            WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(names)}))
+            ORDER BY typeof(seq) <> 'integer', seq LIMIT ${entryLimit}`
+    const isWhole = rows.length < entryLimit
     const numbers = (all: ReadonlyArray<Candidate>) => all.map(({ seq }) => seq).filter(isNumber)
     const isFull = ids.length === entryLimit
     const seq = Math.max(from.seq, ...numbers(ids))
+    // Those that were open and are settled now leave room for others.
+    const isRoom = numbers(open).filter((number) => number <= from.seq).length < from.open.length
     return {
-      entries: toEntries("agent", rows),
+      // What is not found under its own id has one that cannot be read.
+      entries: toEntries("agent", isWhole ? [...rows, ...open] : rows),
       progress: {
         seq,
         ...(seq === progress.seq ? extent : yield* extentUpTo(agent, seq)),
         open: numbers(open)
       },
       gone: isFull ? [] : tried.filter((id) => !found.has(id)),
-      isCut: isFull && seq > from.seq
+      isCut: isFull && (seq > from.seq || isRoom)
     }
   })
 
@@ -184,7 +201,7 @@ export const fromAgent = <E>(
 export const has = (agent: SqlClient, id: string): Effect.Effect<boolean, SqlError> =>
   Effect.flatMap(AgentTables.has(agent, "messages_out"), (isTable) =>
     isTable
-      ? Effect.map(agent`SELECT 1 FROM messages_out WHERE id = ${id}`, (rows) => rows.length > 0)
+      ? Effect.map(agent`SELECT 1 FROM messages_out WHERE id = ${id} LIMIT 1`, (rows) => rows.length > 0)
       : Effect.succeed(false)
   )
 
@@ -201,6 +218,29 @@ export const fromHost = (own: SqlClient): Effect.Effect<ReadonlyArray<Entry>, Sq
   )
 
 /**
+ * How long the contents of some messages are, in bytes, by id; 0 for one that is not text.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const sizes = (
+  sql: SqlClient,
+  table: "messages_out" | "airlock_direct",
+  ids: ReadonlyArray<string>
+): Effect.Effect<ReadonlyMap<string, number>, SqlError> =>
+  ids.length === 0
+    ? Effect.succeed(new Map())
+    : Effect.map(
+        sql<{
+          readonly id: string
+          readonly bytes: number
+        }>`SELECT id, max(coalesce(octet_length(content), 0)) AS bytes FROM ${sql(table)}
+          WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))
+          GROUP BY id COLLATE BINARY`,
+        (rows) => new Map(rows.map(({ bytes, id }) => [id, bytes]))
+      )
+
+/**
  * The rows of some messages, by id, with their content; or why one cannot go out. Content that is too long is not
  * even fetched.
  *
@@ -211,7 +251,7 @@ export const contents = (
   sql: SqlClient,
   table: "messages_out" | "airlock_direct",
   ids: ReadonlyArray<string>,
-  contentBytes: number
+  { contentBytes, jsonDepth }: Pick<Limits, "contentBytes" | "jsonDepth">
 ): Effect.Effect<ReadonlyMap<string, Either.Either<OutboundRow, string>>, SqlError> =>
   ids.length === 0
     ? Effect.succeed(new Map())
@@ -223,14 +263,24 @@ export const contents = (
             kind, platform_id, channel_type, thread_id, octet_length(content) > ${contentBytes} AS tooLong,
             iif(octet_length(content) > ${contentBytes}, NULL, content) AS content
           FROM ${sql(table)} WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))
-          ORDER BY seq DESC`,
-        (rows) =>
-          new Map(
-            rows.map((row) => [
-              row.id,
+          ORDER BY typeof(seq) <> 'integer', seq LIMIT ${entryLimit}`,
+        (rows) => {
+          const found = new Map<string, Either.Either<OutboundRow, string>>()
+          for (const row of rows) {
+            if (found.has(row.id)) continue
+            const decoded =
               row.tooLong === 1
                 ? Either.left("content too long")
                 : Either.mapLeft(decodeRow(row), () => "not a message")
-            ])
-          )
+            found.set(
+              row.id,
+              Either.filterOrLeft(
+                decoded,
+                ({ content }) => !JsonDepth.exceeds(content, jsonDepth),
+                () => "content nested too deep"
+              )
+            )
+          }
+          return found
+        }
       )

@@ -152,6 +152,7 @@ const make = Effect.gen(function* () {
       view: "local",
       schemaVersion: Tables.outboundVersion,
       limit: limits.databaseBytes,
+      rows: limits.databaseRows,
       patience
     }))
 

@@ -26,6 +26,7 @@ import type { BigIntStats } from "node:fs"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable } from "../protocol/AirlockError.js"
+import * as BTreePages from "./BTreePages.js"
 import * as DatabaseFile from "./DatabaseFile.js"
 import * as DatabaseHeader from "./DatabaseHeader.js"
 import * as FilePermit from "./FilePermit.js"
@@ -54,6 +55,12 @@ export interface SnapshotOptions {
   readonly schemaVersion?: number | undefined
   /** The largest file that is copied, in bytes; also the largest journal. */
   readonly limit: number
+  /**
+   * For a file that somebody may have made up: the most rows of one table. Its pages and its schema are checked before
+   * SQLite reads them (see `BTreePages`), and one that SQLite would not have written is refused. Left out, the
+   * file is trusted.
+   */
+  readonly rows?: number | undefined
   /** How long to go on trying while the file keeps changing. */
   readonly patience: Duration.DurationInput
 }
@@ -335,6 +342,31 @@ const make = Effect.gen(function* () {
       calls.close
     )
 
+  /** Rolls back what the journal beside a copy is of, without a look at its schema, and reads what it is then. */
+  const rolledBack = Effect.fnUntraced(function* (path: string, options: SnapshotOptions, subject: Subject) {
+    yield* driver.connect({ filename: path, patience: 0 }).pipe(
+      Effect.flatMap((client) => client`PRAGMA user_version`),
+      Effect.scoped,
+      Effect.mapError(fromSql(subject))
+    )
+    const directory = yield* directories.open(home, subject)
+    const trusted = { ...options, view: "local" as const }
+    return (yield* readAll(directory, Path.basename(path), trusted, subject)).pieces
+  }, Effect.scoped)
+
+  /** SQLite cannot be interrupted, so what it would not come to the end of must not get there. */
+  const inspect = Effect.fnUntraced(function* (
+    pieces: ReadonlyArray<Uint8Array>,
+    rows: number,
+    subject: Subject
+  ) {
+    const bytes = pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces)
+    const header = yield* DatabaseFile.check(bytes, Number.POSITIVE_INFINITY, subject)
+    const flaw = BTreePages.flawOf(bytes, header, rows)
+    if (flaw === "damaged") return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
+    if (flaw === "too-many-rows") return yield* new SessionDbUnavailable({ ...subject, reason: "too-large" })
+  })
+
   const discard = (path: string) =>
     Effect.forEach([path, DatabaseFile.journalName(path)], (name) => Effect.ignore(calls.unlink(name)), {
       discard: true
@@ -356,6 +388,11 @@ const make = Effect.gen(function* () {
       ),
       Effect.mapError(fromSystemCall(subject, path))
     )
+    if (options.rows !== undefined) {
+      const pieces =
+        copied.journal === undefined ? copied.database : yield* rolledBack(path, options, subject)
+      yield* inspect(pieces, options.rows, subject)
+    }
     const client = yield* Effect.gen(function* () {
       const client = yield* driver.connect({ filename: path, patience: 0 })
       yield* client`PRAGMA synchronous = OFF`

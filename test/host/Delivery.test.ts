@@ -282,6 +282,8 @@ describe("Delivery.drain", () => {
       expect(new Map(failed.map(({ id, reason }) => [id, reason]))).toEqual(
         new Map([
           ["blob", "not a message"],
+          ["unnamed (blob, number 3)", "not a message"],
+          ["unnamed (null, number 5)", "not a message"],
           ["seq", "not a message"],
           ["long", "content too long"]
         ])
@@ -364,7 +366,11 @@ describe("Delivery.drain", () => {
       const { drain, outbound, texts } = yield* program
       outbound(insert("x".repeat(5_000_000), 1, `{"text":"long id"}`))
       outbound(insert("good", 3, `{"text":"good"}`))
-      expect(yield* drain).toEqual({ delivered: ["good"], failed: [], waiting: [] })
+      expect(yield* drain).toEqual({
+        delivered: ["good"],
+        failed: [{ id: "unnamed (text, number 1)", reason: "not a message" }],
+        waiting: []
+      })
       expect(yield* texts).toEqual(["good"])
     }).pipe(TestHost.withHost())
   )

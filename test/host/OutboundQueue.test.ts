@@ -119,6 +119,18 @@ describe("OutboundQueue.fromAgent", () => {
       }).pipe(withDriver)
   )
 
+  it.effect("gets on when all that one look can hold are settled at once", () =>
+    Effect.gen(function* () {
+      const { look, settle, write } = yield* program
+      yield* write(1, 12_001)
+      expect((yield* look()).isCut).toBe(true)
+      settle(1, 9_999)
+      expect(yield* look()).toMatchObject({ open: [], isCut: true })
+      expect(yield* look()).toMatchObject({ isCut: false })
+      expect((yield* look()).open.length).toBe(1001)
+    }).pipe(withDriver)
+  )
+
   it.effect("does not say so for ever of more than it can hold that are all waiting", () =>
     Effect.gen(function* () {
       const { look, write } = yield* program

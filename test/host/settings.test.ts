@@ -71,7 +71,10 @@ describe("AirlockConfig", () => {
         AIRLOCK_LIMITS_CONTENT_BYTES: "4",
         AIRLOCK_LIMITS_DATABASE_BYTES: "5",
         AIRLOCK_LIMITS_OUTBOX_FILE_BYTES: "6",
-        AIRLOCK_LIMITS_DRAIN_MESSAGES: "7"
+        AIRLOCK_LIMITS_DRAIN_MESSAGES: "7",
+        AIRLOCK_LIMITS_DATABASE_ROWS: "8",
+        AIRLOCK_LIMITS_DRAIN_BYTES: "9",
+        AIRLOCK_LIMITS_JSON_DEPTH: "10"
       })
       expect(settings).toEqual({
         dataDir: Path.resolve("/srv/airlock"),
@@ -100,7 +103,10 @@ describe("AirlockConfig", () => {
           contentBytes: 4,
           databaseBytes: 5,
           outboxFileBytes: 6,
-          drainMessages: 7
+          drainMessages: 7,
+          databaseRows: 8,
+          drainBytes: 9,
+          jsonDepth: 10
         }
       })
     })

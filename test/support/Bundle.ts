@@ -24,7 +24,8 @@ export const make = async (program: string): Promise<string> => {
     format: "esm",
     external: ["better-sqlite3"],
     banner: {
-      js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url)`
+      // Under a name that no program has.
+      js: `import { createRequire as bundled } from "node:module"; const require = bundled(import.meta.url)`
     },
     logLevel: "error"
   })

@@ -6,6 +6,8 @@ import { createRequire } from "node:module"
 interface RawDatabase {
   readonly exec: (sql: string) => void
   readonly close: () => void
+  /** Lets the schema be changed as if it were a table. */
+  readonly unsafeMode: () => unknown
   readonly prepare: (sql: string) => {
     readonly all: (...parameters: ReadonlyArray<unknown>) => ReadonlyArray<Record<string, unknown>>
     readonly run: (...parameters: ReadonlyArray<unknown>) => unknown

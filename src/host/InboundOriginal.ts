@@ -101,6 +101,7 @@ const make = Effect.gen(function* () {
         view: "local",
         schemaVersion: Tables.inboundVersion,
         limit: limits.databaseBytes,
+        rows: limits.databaseRows,
         patience
       },
       subject

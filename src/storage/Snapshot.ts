@@ -351,7 +351,9 @@ const make = Effect.gen(function* () {
     )
     const directory = yield* directories.open(home, subject)
     const trusted = { ...options, view: "local" as const }
-    return (yield* readAll(directory, Path.basename(path), trusted, subject)).pieces
+    const name = Path.basename(path)
+    const read = (file: SafeFile) => readAll(file, name, trusted, subject)
+    return (yield* withFile(directory, name, trusted, subject, read)).pieces
   }, Effect.scoped)
 
   /** SQLite cannot be interrupted, so what it would not come to the end of must not get there. */

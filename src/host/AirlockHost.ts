@@ -16,6 +16,7 @@ import { AirlockConfig } from "./AirlockConfig.js"
 import type { ChannelAdapter } from "./ChannelAdapter.js"
 import type { ContainerRuntime } from "./ContainerRuntime.js"
 import { Delivery } from "./Delivery.js"
+import { Leftovers } from "./Leftovers.js"
 import { Outbox } from "./Outbox.js"
 import { SessionActivity } from "./SessionActivity.js"
 import { SessionDb } from "./SessionDb.js"
@@ -32,7 +33,7 @@ import { Sweep } from "./Sweep.js"
  * @since 0.1.0
  * @category models
  */
-export type Foundations = StorageLayer.Storage | SessionFolder | SessionActivity | Outbox
+export type Foundations = StorageLayer.Storage | SessionFolder | SessionActivity | Leftovers | Outbox
 
 /**
  * The services for finding sessions and writing into them.
@@ -75,7 +76,7 @@ export const sessionsWithoutStorage: Layer.Layer<
   AirlockConfig | SessionPaths | SessionRegistry | StorageLayer.Storage
 > = SessionManager.layer.pipe(
   Layer.provideMerge(Outbox.layer),
-  Layer.provideMerge(Layer.merge(SessionFolder.layer, SessionActivity.layer)),
+  Layer.provideMerge(Layer.mergeAll(SessionFolder.layer, SessionActivity.layer, Leftovers.layer)),
   Layer.provideMerge(SessionDb.layer)
 )
 

@@ -11,13 +11,13 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type { SessionDbUnavailable, StorageError } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
+import { OwnedNames } from "../storage/OwnedNames.js"
 import type { SafeDirectory } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { SqliteDriver } from "../storage/SqliteDriver.js"
@@ -26,6 +26,7 @@ import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
 import type { SystemCallError } from "../storage/SystemCalls.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
+import * as Leftovers from "./Leftovers.js"
 import { SessionDb } from "./SessionDb.js"
 import { SessionPaths } from "./SessionPaths.js"
 import * as SessionSchema from "./SessionSchema.js"
@@ -54,7 +55,7 @@ export class SessionFolder extends Context.Tag("effect-airlock/SessionFolder")<
   static readonly layer: Layer.Layer<
     SessionFolder,
     SessionDbUnavailable,
-    AirlockConfig | SessionPaths | SessionDb | SafeDirectories | SqliteDriver | SystemCalls
+    AirlockConfig | SessionPaths | SessionDb | SafeDirectories | SqliteDriver | SystemCalls | OwnedNames
   > = Layer.effect(
     SessionFolder,
     Effect.suspend(() => make)
@@ -68,6 +69,7 @@ const make = Effect.gen(function* () {
   const directories = yield* SafeDirectories
   const calls = yield* SystemCalls
   const driver = yield* SqliteDriver
+  const names = yield* OwnedNames
 
   const images = yield* Effect.all({
     [SessionLayout.inbound]: driver.image(SessionSchema.newInbound),
@@ -79,7 +81,7 @@ const make = Effect.gen(function* () {
   const databases = [SessionLayout.inbound, SessionLayout.outbound] as const
   const folders = [SessionLayout.inbox, SessionLayout.outbox]
 
-  const temporaryName = Effect.map(Random.nextIntBetween(0, 2 ** 48), (n) => `.new-${n.toString(36)}`)
+  const temporaryName = names.make(Leftovers.unfinished)
 
   const writeDatabase = (
     directory: SafeDirectory,

@@ -33,6 +33,7 @@ import { AirlockConfig } from "./AirlockConfig.js"
 import type { WrittenDirect } from "./DirectReply.js"
 import * as DirectReply from "./DirectReply.js"
 import * as Inbox from "./Inbox.js"
+import { Leftovers } from "./Leftovers.js"
 import * as MessageDraft from "./MessageDraft.js"
 import type { WrittenMessage } from "./MessageStore.js"
 import * as MessageStore from "./MessageStore.js"
@@ -158,6 +159,7 @@ export class SessionManager extends Context.Tag("effect-airlock/SessionManager")
     | SessionDb
     | SessionFolder
     | SessionActivity
+    | Leftovers
     | Outbox
     | SafeDirectories
     | SystemCalls
@@ -180,6 +182,7 @@ const make = Effect.gen(function* () {
   const db = yield* SessionDb
   const folders = yield* SessionFolder
   const activity = yield* SessionActivity
+  const leftovers = yield* Leftovers
   const outbox = yield* Outbox
   const directories = yield* SafeDirectories
   const calls = yield* SystemCalls
@@ -235,6 +238,7 @@ const make = Effect.gen(function* () {
   const resolve = Effect.fn("SessionManager.resolve")(function* (key: SessionKey) {
     const operation = "SessionManager.resolve"
     const found = yield* registry.findOrCreateSession(key, newSession(key))
+    if (!found.created) yield* leftovers.clear(found.session)
     if (found.created || !(yield* folders.isComplete(found.session, operation))) {
       yield* folders.init(found.session, operation)
       yield* route(found.session, operation)
@@ -255,6 +259,7 @@ const make = Effect.gen(function* () {
       )
       yield* known(ref, operation)
       if (drafts.length === 0) return []
+      yield* leftovers.clear(ref)
       const folder = yield* folders.open(ref, operation)
       const target = { folder, operation, limits: settings.limits, directories, calls }
       const files: Array<string> = []

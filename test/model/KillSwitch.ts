@@ -9,6 +9,8 @@ import { Deferred, Effect, FiberId } from "effect"
 import * as Fs from "node:fs"
 
 export interface KillSwitch {
+  /** Which life it is. What belongs to a life says so by its number. */
+  readonly number: number
   readonly isAlive: () => boolean
   /**
    * A moment at which the process can die: before it changes something that others can see. When it dies between two of
@@ -27,19 +29,25 @@ export interface KillSwitch {
 /** What all processes have done so far: while it does not change, nobody does anything. */
 export const activity = { count: 0 }
 
+const living = new Set<number>()
+let lives = 0
+
+export const isAlive = (number: number): boolean => living.has(number)
+
 /** `folder` is what the process writes to; `grave` is where the copy lies until it is buried. */
 export const make = (folder: string, grave: string): KillSwitch => {
-  let isAlive = true
+  const number = ++lives
+  living.add(number)
   let left = Number.POSITIVE_INFINITY
   const death = Deferred.unsafeMake<void>(FiberId.none)
   const dieNow = () => {
-    if (!isAlive) return
-    isAlive = false
+    if (!living.delete(number)) return
     Fs.cpSync(folder, grave, { recursive: true, preserveTimestamps: true })
     Deferred.unsafeDone(death, Effect.void)
   }
   return {
-    isAlive: () => isAlive,
+    number,
+    isAlive: () => living.has(number),
     moment: () => {
       activity.count++
       if (--left === 0) dieNow()

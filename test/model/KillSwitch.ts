@@ -20,6 +20,8 @@ export interface KillSwitch {
   /** Lets it die at the k-th moment from now. */
   readonly dieAt: (k: number) => void
   readonly dieNow: () => void
+  /** Its end in order, after which nobody takes it for a process that runs. */
+  readonly end: () => void
   /** Waits for the end. */
   readonly death: Effect.Effect<void>
   /** Puts what it left in the place of its folder. For when it has been stopped. */
@@ -56,6 +58,7 @@ export const make = (folder: string, grave: string): KillSwitch => {
       left = k
     },
     dieNow,
+    end: () => void living.delete(number),
     death: Deferred.await(death),
     bury: () => {
       Fs.rmSync(folder, { recursive: true })

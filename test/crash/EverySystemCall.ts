@@ -90,7 +90,7 @@ export const test = (operations: ReadonlyArray<Operation>): void =>
                 const code = errors[moment.call]
                 return code === undefined ? [] : [{ ...moment, code }]
               }),
-              Math.ceil(most / 4)
+              Math.floor(most / 4)
             )
             for (const moment of fallible) {
               const what = `${moment.code} at ${moment.call} ${moment.k}`

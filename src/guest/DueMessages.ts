@@ -16,13 +16,15 @@ import { Inbound } from "./Inbound.js"
 const operation = "Mailbox.poll"
 
 /**
- * The poll of a mailbox. The first one gives up the claims of an earlier run, and it alone sees `onWake` messages.
+ * The poll of a mailbox. The first one gives up the claims of an earlier run, then does what `clear` is, and it alone
+ * sees `onWake` messages.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (
-  window: number
+  window: number,
+  clear: Effect.Effect<void>
 ): Effect.Effect<Effect.Effect<ReadonlyArray<InboundRow>, StorageError>, never, Acknowledgements | Inbound> =>
   Effect.gen(function* () {
     const acknowledgements = yield* Acknowledgements
@@ -35,6 +37,7 @@ export const make = (
       if (!(yield* Ref.get(hasGivenUp))) {
         yield* acknowledgements.giveUpOthers(operation)
         yield* Ref.set(hasGivenUp, true)
+        yield* clear
       }
       // In this order: an acknowledgement is removed only after the message has left the host's list.
       const taken = yield* acknowledgements.all(operation)

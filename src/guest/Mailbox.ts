@@ -22,6 +22,7 @@ import * as Heartbeat from "./Heartbeat.js"
 import { Inbound } from "./Inbound.js"
 import type { Routing } from "./InboundTables.js"
 import * as InboxFiles from "./InboxFiles.js"
+import * as Outbox from "./Outbox.js"
 import type { Reply, Sent } from "./Outgoing.js"
 import { Outgoing } from "./Outgoing.js"
 import type { Answer, Question } from "./Questions.js"
@@ -64,7 +65,8 @@ export interface MailboxOptions {
 
 /**
  * The mailbox of one session. One process polls; others may send, ask and claim beside it. What an earlier run
- * of the agent had claimed and not finished is offered again, because the first poll gives those claims up.
+ * of the agent had claimed and not finished is offered again, because the first poll gives those claims up; that poll also
+ * removes what earlier runs left in the outbox.
  *
  * @since 0.1.0
  * @category tags
@@ -144,7 +146,8 @@ const make = Effect.fnUntraced(function* ({ pollInterval = "500 millis", window 
   const acknowledgements = yield* Acknowledgements
   const inbound = yield* Inbound
   const outgoing = yield* Outgoing
-  const poll = yield* DueMessages.make(window)
+  const outbox = yield* Outbox.make
+  const poll = yield* DueMessages.make(window, Effect.ignoreLogged(outbox.clear("Mailbox.poll")))
   const heartbeat = yield* Heartbeat.make
   const prune = yield* Retention.make
 

@@ -14,6 +14,7 @@ import type { JsonObject } from "../protocol/AttachmentContent.js"
 import * as Sequence from "../protocol/Sequence.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import type { SafeDirectories } from "../storage/SafeDirectory.js"
+import type { SystemCalls } from "../storage/SystemCalls.js"
 import { Acknowledgements } from "./Acknowledgements.js"
 import type { Addressed } from "./Addresses.js"
 import * as Addresses from "./Addresses.js"
@@ -88,7 +89,7 @@ export class Outgoing extends Context.Tag("effect-airlock/guest/Outgoing")<
   static readonly layer: Layer.Layer<
     Outgoing,
     never,
-    Acknowledgements | Inbound | SafeDirectories | SessionFiles
+    Acknowledgements | Inbound | SafeDirectories | SessionFiles | SystemCalls
   > = Layer.effect(
     Outgoing,
     Effect.suspend(() => make)
@@ -129,7 +130,7 @@ const make = Effect.gen(function* () {
     if (deliverAfter !== undefined && !Timestamp.isStorable(deliverAfter)) {
       return yield* new InvalidMessage({ operation, field: "deliverAfter", reason: "not-a-timestamp" })
     }
-    const id = yield* UniqueId.make("msg")
+    const id = yield* UniqueId.make(Outbox.idPrefix)
     const text = yield* encode(operation, id, content)
     const address = yield* resolve(operation, reply)
     const { largest } = yield* inbound.current(operation)
@@ -149,14 +150,19 @@ const make = Effect.gen(function* () {
 
   type Draft = Effect.Effect.Success<ReturnType<typeof draft>>
 
-  /** Stores a row. Nothing can come between its being stored and `whenStored`. */
+  /**
+   * Places a message's files and stores its row, in one transaction: a folder in the outbox without a row is, while no
+   * transaction runs, what a killed process left. Nothing can come between its being stored and `whenStored`.
+   */
   const store = (
     operation: string,
     { completes, largest, row }: Draft,
+    place: Effect.Effect<void, StorageError> = Effect.void,
     whenStored: Effect.Effect<void> = Effect.void
   ) =>
     files.outbound(operation, (sql) =>
       Effect.gen(function* () {
+        yield* place
         const [own] = yield* sql<{
           readonly seq: number
         }>`SELECT coalesce(max(seq), 0) AS seq FROM messages_out`
@@ -182,8 +188,8 @@ const make = Effect.gen(function* () {
     const drafted = yield* draft(operation, { ...reply, content })
     const { id } = drafted.row
     const isStored = yield* Ref.make(false)
-    return yield* outbox.place(id, named, operation).pipe(
-      Effect.zipRight(store(operation, drafted, Ref.set(isStored, true))),
+    const place = outbox.place(id, named, operation)
+    return yield* store(operation, drafted, place, Ref.set(isStored, true)).pipe(
       Effect.onError(() =>
         Effect.unlessEffect(Effect.ignoreLogged(outbox.remove(id, operation)), Ref.get(isStored))
       )

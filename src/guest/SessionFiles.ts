@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -52,7 +52,7 @@ export class SessionFiles extends Context.Tag("effect-airlock/guest/SessionFiles
     /** A program on outbound.db. Tables that an older one lacks are there when the program starts. */
     readonly outbound: <A>(
       operation: string,
-      use: (sql: SqlClient) => Effect.Effect<A, SqlError>
+      use: (sql: SqlClient) => Effect.Effect<A, SqlError | StorageError>
     ) => Effect.Effect<A, StorageError>
     /** What outbound.db looks like. */
     readonly outboundStamp: (operation: string) => Effect.Effect<ChangeStamp, StorageError>
@@ -96,7 +96,10 @@ const make = Effect.fnUntraced(function* ({ directory, limit, patience }: Sessio
     )
   }
 
-  const outbound = <A>(operation: string, use: (sql: SqlClient) => Effect.Effect<A, SqlError>) => {
+  const outbound = <A>(
+    operation: string,
+    use: (sql: SqlClient) => Effect.Effect<A, SqlError | StorageError>
+  ) => {
     const subject: Subject = { operation, resource: "outbound" }
     const program = Effect.fnUntraced(function* (sql: SqlClient, version: number) {
       // What a transaction has not committed stays out of the file, so that a reader never has to wait for it.
@@ -106,7 +109,9 @@ const make = Effect.fnUntraced(function* ({ directory, limit, patience }: Sessio
     })
     return own.open({ directory, name: SessionLayout.outbound, schemaVersion, patience }, subject).pipe(
       Effect.flatMap(({ client, schemaVersion }) =>
-        Effect.mapError(program(client, schemaVersion), fromSql(subject))
+        Effect.mapError(program(client, schemaVersion), (error) =>
+          error instanceof SqlError ? fromSql(subject)(error) : error
+        )
       ),
       Effect.scoped,
       Effect.withTracerEnabled(false)

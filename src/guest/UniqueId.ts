@@ -20,3 +20,12 @@ export const make = (prefix: string): Effect.Effect<string> =>
     const random = yield* Random.nextIntBetween(0, 36 ** 10)
     return `${prefix}-${millis}-${random.toString(36).padStart(10, "0")}`
   })
+
+/**
+ * Whether a text is an id that `make` has made.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isOne = (prefix: string, text: string): boolean =>
+  text.startsWith(`${prefix}-`) && /^\d+-[0-9a-z]{10}$/.test(text.slice(prefix.length + 1))

@@ -17,6 +17,7 @@ import type { ChannelAdapter } from "./ChannelAdapter.js"
 import type { ContainerRuntime } from "./ContainerRuntime.js"
 import { Delivery } from "./Delivery.js"
 import { InboundOriginal } from "./InboundOriginal.js"
+import { Leftovers } from "./Leftovers.js"
 import { Outbox } from "./Outbox.js"
 import { SessionActivity } from "./SessionActivity.js"
 import { SessionDb } from "./SessionDb.js"
@@ -33,7 +34,8 @@ import { Sweep } from "./Sweep.js"
  * @since 0.1.0
  * @category models
  */
-export type Foundations = StorageLayer.Storage | InboundOriginal | SessionFolder | SessionActivity | Outbox
+export type Foundations =
+  StorageLayer.Storage | InboundOriginal | SessionFolder | SessionActivity | Leftovers | Outbox
 
 /**
  * The services for finding sessions and writing into them.
@@ -76,7 +78,7 @@ export const sessionsWithoutStorage: Layer.Layer<
   AirlockConfig | SessionPaths | SessionRegistry | StorageLayer.Storage
 > = SessionManager.layer.pipe(
   Layer.provideMerge(Outbox.layer),
-  Layer.provideMerge(Layer.merge(SessionFolder.layer, SessionActivity.layer)),
+  Layer.provideMerge(Layer.mergeAll(SessionFolder.layer, SessionActivity.layer, Leftovers.layer)),
   Layer.provideMerge(SessionDb.layer),
   Layer.provideMerge(InboundOriginal.layer)
 )

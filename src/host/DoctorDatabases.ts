@@ -255,7 +255,7 @@ export const namesIn = (path: string) =>
     const subject = subjectOf("folder")
     const directory = yield* directories.open(path, subject)
     const names = yield* Effect.mapError(
-      calls.listSome(directory.at("."), nameLimit + 1),
+      calls.list(directory.at("."), nameLimit + 1),
       fromSystemCall(subject, path)
     )
     return { names: [...names].sort().slice(0, nameLimit), isCut: names.length > nameLimit }

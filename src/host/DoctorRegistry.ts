@@ -135,7 +135,7 @@ const namesIn = (path: string) =>
     const directories = yield* SafeDirectories
     const directory = yield* directories.open(path, folder)
     const names = yield* Effect.mapError(
-      calls.listSome(directory.at("."), folderLimit),
+      calls.list(directory.at("."), folderLimit),
       fromSystemCall(folder, path)
     )
     return [...names].sort()

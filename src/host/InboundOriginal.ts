@@ -24,6 +24,7 @@ import type { DatabaseHeader } from "../storage/DatabaseHeader.js"
 import * as NewFile from "../storage/NewFile.js"
 import type { OpenOptions, OwnHandle } from "../storage/OwnDatabase.js"
 import { OwnDatabases } from "../storage/OwnDatabase.js"
+import { OwnedNames } from "../storage/OwnedNames.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import { SqliteDriver } from "../storage/SqliteDriver.js"
@@ -60,7 +61,14 @@ export class InboundOriginal extends Context.Tag("effect-airlock/InboundOriginal
   static readonly layer: Layer.Layer<
     InboundOriginal,
     SessionDbUnavailable,
-    AirlockConfig | SessionPaths | OwnDatabases | Snapshots | SafeDirectories | SqliteDriver | SystemCalls
+    | AirlockConfig
+    | SessionPaths
+    | OwnDatabases
+    | Snapshots
+    | SafeDirectories
+    | SqliteDriver
+    | SystemCalls
+    | OwnedNames
   > = Layer.effect(
     InboundOriginal,
     Effect.suspend(() => make)
@@ -78,6 +86,7 @@ const make = Effect.gen(function* () {
   const directories = yield* SafeDirectories
   const driver = yield* SqliteDriver
   const calls = yield* SystemCalls
+  const names = yield* OwnedNames
 
   const empty = yield* driver.image(SessionSchema.newInbound).pipe(
     Effect.mapError(fromSql({ operation: "InboundOriginal.layer", resource: "inbound" })),
@@ -124,7 +133,9 @@ const make = Effect.gen(function* () {
     const directory = yield* directories.open(path, subject)
     if (yield* directories.has(directory, name, subject)) return
     const add = (write: (temporary: string) => Effect.Effect<void, StorageError>) =>
-      NewFile.add(calls, directory, name, write, subject)
+      Effect.flatMap(names.make(NewFile.unfinished), (temporary) =>
+        NewFile.add(calls, directory, name, temporary, write, subject)
+      )
     yield* add((temporary) => adopt(ref, Path.join(path, temporary), subject)).pipe(
       Effect.catchIf(
         (error) => orEmpty && isMissing(error),

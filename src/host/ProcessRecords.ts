@@ -16,8 +16,8 @@ import { createHash } from "node:crypto"
 import * as Path from "node:path"
 import type { SessionRef } from "../protocol/Session.js"
 import { AirlockConfig } from "./AirlockConfig.js"
-import type { ProcessIdentities } from "./ProcessIdentity.js"
-import * as ProcessIdentity from "./ProcessIdentity.js"
+import type { ProcessIdentities } from "../storage/ProcessIdentity.js"
+import * as ProcessIdentity from "../storage/ProcessIdentity.js"
 
 /**
  * @since 0.1.0

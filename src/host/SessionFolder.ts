@@ -18,6 +18,7 @@ import type { SessionDbUnavailable, StorageError } from "../protocol/AirlockErro
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as NewFile from "../storage/NewFile.js"
+import { OwnedNames } from "../storage/OwnedNames.js"
 import type { SafeDirectory } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { SqliteDriver } from "../storage/SqliteDriver.js"
@@ -56,7 +57,14 @@ export class SessionFolder extends Context.Tag("effect-airlock/SessionFolder")<
   static readonly layer: Layer.Layer<
     SessionFolder,
     SessionDbUnavailable,
-    AirlockConfig | SessionPaths | SessionDb | InboundOriginal | SafeDirectories | SqliteDriver | SystemCalls
+    | AirlockConfig
+    | SessionPaths
+    | SessionDb
+    | InboundOriginal
+    | SafeDirectories
+    | SqliteDriver
+    | SystemCalls
+    | OwnedNames
   > = Layer.effect(
     SessionFolder,
     Effect.suspend(() => make)
@@ -71,6 +79,7 @@ const make = Effect.gen(function* () {
   const directories = yield* SafeDirectories
   const calls = yield* SystemCalls
   const driver = yield* SqliteDriver
+  const names = yield* OwnedNames
 
   const newOutbound = yield* driver.image(SessionSchema.newOutbound).pipe(
     Effect.mapError(fromSql({ operation: "SessionFolder.layer", resource: "folder" })),
@@ -98,7 +107,7 @@ const make = Effect.gen(function* () {
 
   const createWhole = (parent: SafeDirectory, name: string, subject: Subject) =>
     Effect.gen(function* () {
-      const temporary = yield* NewFile.temporaryName
+      const temporary = yield* names.make(NewFile.unfinished)
       yield* Effect.addFinalizer(() => Effect.ignore(directories.remove(parent, temporary, subject)))
       yield* directories.make(parent, temporary, subject)
       const folder = yield* directories.openChild(parent, temporary, subject)
@@ -120,6 +129,7 @@ const make = Effect.gen(function* () {
         calls,
         folder,
         SessionLayout.outbound,
+        yield* names.make(NewFile.unfinished),
         (temporary) => writeOutbound(folder, temporary, subject),
         subject
       )

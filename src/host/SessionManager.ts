@@ -32,6 +32,7 @@ import * as Addresses from "./Addresses.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { WrittenDirect } from "./DirectReply.js"
 import * as DirectReply from "./DirectReply.js"
+import { Leftovers } from "./Leftovers.js"
 import * as MessageDraft from "./MessageDraft.js"
 import type { WrittenMessage } from "./MessageStore.js"
 import type { OutboxFiles } from "./Outbox.js"
@@ -157,6 +158,7 @@ export class SessionManager extends Context.Tag("effect-airlock/SessionManager")
     | SessionDb
     | SessionFolder
     | SessionActivity
+    | Leftovers
     | Outbox
     | SafeDirectories
     | SystemCalls
@@ -179,6 +181,7 @@ const make = Effect.gen(function* () {
   const db = yield* SessionDb
   const folders = yield* SessionFolder
   const activity = yield* SessionActivity
+  const leftovers = yield* Leftovers
   const outbox = yield* Outbox
 
   const now = Effect.map(Clock.currentTimeMillis, Timestamp.format)
@@ -232,6 +235,7 @@ const make = Effect.gen(function* () {
   const resolve = Effect.fn("SessionManager.resolve")(function* (key: SessionKey) {
     const operation = "SessionManager.resolve"
     const found = yield* registry.findOrCreateSession(key, newSession(key))
+    if (!found.created) yield* leftovers.clear(found.session)
     if (found.created || !(yield* folders.isComplete(found.session, operation))) {
       yield* folders.init(found.session, operation)
       yield* route(found.session, operation)
@@ -261,7 +265,9 @@ const make = Effect.gen(function* () {
         MessageDraft.make(message, { operation, now: millis, settings })
       )
       yield* known(ref, operation)
-      return drafts.length === 0 ? [] : yield* store(ref, { operation, drafts })
+      if (drafts.length === 0) return []
+      yield* leftovers.clear(ref)
+      return yield* store(ref, { operation, drafts })
     })
 
   const writeOne = (operation: string, ref: SessionRef, message: unknown) =>

@@ -21,6 +21,7 @@ import { SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { ContainerState } from "./ContainerRuntime.js"
 import { ContainerRuntime, stopped } from "./ContainerRuntime.js"
+import { Leftovers } from "./Leftovers.js"
 import * as Liveness from "./Liveness.js"
 import * as MessageLifecycle from "./MessageLifecycle.js"
 import * as RetryDelay from "./RetryDelay.js"
@@ -99,6 +100,7 @@ export class Sweep extends Context.Tag("effect-airlock/Sweep")<
     | SessionRegistry
     | SessionManager
     | SessionActivity
+    | Leftovers
     | SystemCalls
     | ContainerRuntime
   > = Layer.effect(
@@ -133,6 +135,7 @@ const make = Effect.gen(function* () {
   const registry = yield* SessionRegistry
   const manager = yield* SessionManager
   const activity = yield* SessionActivity
+  const leftovers = yield* Leftovers
   const runtime = yield* ContainerRuntime
   const calls = yield* SystemCalls
   const read = yield* SweepReading.make(operation)
@@ -293,6 +296,7 @@ const make = Effect.gen(function* () {
       const startedAt = Option.flatMap(state, (known) =>
         known._tag === "Running" ? Option.some(known.startedAt) : Option.none()
       )
+      if (memory.reading === undefined) yield* limited(leftovers.clear(ref))
       const reading = yield* limited(readingOf(ref, memory, now)).pipe(
         Effect.tapError(() =>
           Option.match(startedAt, {

@@ -63,3 +63,14 @@ export const messageFolder = (messageId: string): Option.Option<string> => {
   }).join("")
   return encoded.length <= maxBytes ? Option.some(encoded) : Option.none()
 }
+
+const decodeSegment = Option.liftThrowable(decodeURIComponent)
+
+/**
+ * The message that a folder belongs to, if it is the folder of one: what `messageFolder` was given.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const messageOf = (folder: string): Option.Option<string> =>
+  Option.filter(decodeSegment(folder), (id) => Option.contains(messageFolder(id), folder))

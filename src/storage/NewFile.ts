@@ -4,7 +4,6 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Random from "effect/Random"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import type { SafeDirectory } from "./SafeDirectory.js"
@@ -13,15 +12,12 @@ import { fromSystemCall } from "./StorageFailure.js"
 import type { SystemCallError, SystemCalls } from "./SystemCalls.js"
 
 /**
- * A name for what is not whole yet.
+ * How the name of what is not whole yet begins; see `OwnedNames`.
  *
  * @since 0.1.0
  * @category names
  */
-export const temporaryName: Effect.Effect<string> = Effect.map(
-  Random.nextIntBetween(0, 2 ** 48),
-  (n) => `.new-${n.toString(36)}`
-)
+export const unfinished = ".new-"
 
 /**
  * Whether a name could not be given because something has it.
@@ -33,7 +29,7 @@ export const isTaken = (error: SystemCallError): boolean =>
   error.code === "EEXIST" || error.code === "ENOTEMPTY"
 
 /**
- * Gives a file that `write` makes its name, unless something has that name. A link fails then; a rename would not.
+ * Gives a file that `write` makes as `temporary` its name, unless something has that name. A link fails then; a rename would not.
  *
  * @since 0.1.0
  * @category files
@@ -42,11 +38,11 @@ export const add = (
   calls: SystemCalls["Type"],
   directory: SafeDirectory,
   name: string,
+  temporary: string,
   write: (temporary: string) => Effect.Effect<void, StorageError>,
   subject: Subject
 ): Effect.Effect<void, StorageError> =>
   Effect.gen(function* () {
-    const temporary = yield* temporaryName
     yield* Effect.addFinalizer(() => Effect.ignore(calls.unlink(directory.at(temporary))))
     yield* write(temporary)
     yield* calls.link(directory.at(temporary), directory.at(name)).pipe(

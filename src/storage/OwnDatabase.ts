@@ -122,16 +122,17 @@ const make = Effect.gen(function* () {
     }
     const journal = yield* directories
       .readFile(directory, DatabaseFile.journalName(options.name), journalLimit, subject)
-      .pipe(Effect.catchIf(isMissing, () => Effect.succeed(new Uint8Array())))
-    if (RollbackJournal.namesSuperJournal(journal)) {
+      .pipe(Effect.catchIf(isMissing, () => Effect.succeed(undefined)))
+    if (journal !== undefined && RollbackJournal.namesSuperJournal(journal)) {
       return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
     }
     // SQLite takes what lacks of the last page for zeros. With a journal, it first makes the file as long as it was.
     const stats = yield* calls.fstat(file.fd).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
-    if (RollbackJournal.nonce(journal) === undefined && stats.size < header.pages * header.pageSize) {
+    const isHot = journal !== undefined && RollbackJournal.nonce(journal) !== undefined
+    if (!isHot && stats.size < header.pages * header.pageSize) {
       return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
     }
-    return { header, inode: stats.ino }
+    return { header, inode: stats.ino, hasJournal: journal !== undefined }
   })
 
   const open = Effect.fnUntraced(function* (options: OpenOptions, subject: Subject) {
@@ -140,7 +141,7 @@ const make = Effect.gen(function* () {
     yield* FilePermit.hold(path, subject)
     // It is closed after SQLite's own descriptor is: closing one drops the locks of all.
     const { directory, file } = yield* openFile(options, subject)
-    const { header, inode } = yield* inspect(directory, file, options, subject)
+    const { hasJournal, header, inode } = yield* inspect(directory, file, options, subject)
     const parent = yield* calls
       .realpath(options.directory)
       .pipe(Effect.mapError(fromSystemCall(subject, options.directory)))
@@ -156,6 +157,9 @@ const make = Effect.gen(function* () {
     if (opened[0]?.file !== expected || now.ino !== inode) {
       return yield* new UnsafePath({ operation: subject.operation, path, reason: "symbolic-link" })
     }
+    // A journal that a killed process had only begun would stay until somebody writes. Leaving this mode removes it, if
+    // nobody else is writing.
+    if (hasJournal) yield* client`PRAGMA journal_mode = TRUNCATE`.pipe(Effect.mapError(asFailure))
     const mode = yield* client<{ readonly journal_mode: string }>`PRAGMA journal_mode = DELETE`.pipe(
       Effect.mapError(asFailure)
     )

@@ -19,6 +19,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -30,6 +31,7 @@ import * as BTreePages from "./BTreePages.js"
 import * as DatabaseFile from "./DatabaseFile.js"
 import * as DatabaseHeader from "./DatabaseHeader.js"
 import * as FilePermit from "./FilePermit.js"
+import { OwnedNames } from "./OwnedNames.js"
 import * as RollbackJournal from "./RollbackJournal.js"
 import type { SafeDirectory, SafeFile } from "./SafeDirectory.js"
 import { SafeDirectories } from "./SafeDirectory.js"
@@ -102,14 +104,14 @@ export class Snapshots extends Context.Tag("effect-airlock/Snapshots")<
 >() {
   /**
    * Keeps the copies in a folder of its own, which only this user can enter and which goes away with the
-   * layer.
+   * layer. Those that killed processes left are removed first.
    *
    * @since 0.1.0
    */
   static readonly layer: Layer.Layer<
     Snapshots,
     SessionDbUnavailable,
-    SystemCalls | SafeDirectories | SqliteDriver | FileSystem.FileSystem
+    SystemCalls | SafeDirectories | SqliteDriver | OwnedNames | FileSystem.FileSystem
   > = Layer.scoped(
     Snapshots,
     Effect.suspend(() => make)
@@ -142,12 +144,31 @@ const isGone = (error: StorageError): boolean =>
 const isChanging = (error: StorageError): boolean =>
   error._tag === "SessionDbUnavailable" && error.reason === "busy" && error.code === undefined
 
+/** What a folder of private copies is called, before it says whose it is. */
+const homePrefix = "effect-airlock-"
+
+/** Removes the folders of processes that were killed: of this user only, because anybody may write where they lie. */
+const removeAbandoned = (home: string) =>
+  Effect.gen(function* () {
+    const fileSystem = yield* FileSystem.FileSystem
+    const names = yield* OwnedNames
+    const { uid } = yield* fileSystem.stat(home)
+    for (const name of yield* fileSystem.readDirectory(Path.dirname(home))) {
+      if (!name.startsWith(homePrefix) || (yield* names.ownerOf(homePrefix, name)) !== "gone") continue
+      const path = Path.join(Path.dirname(home), name)
+      const isOurs = Effect.map(fileSystem.stat(path), (info) => Equal.equals(info.uid, uid))
+      // Another process may be removing it too.
+      yield* Effect.ignore(Effect.whenEffect(fileSystem.remove(path, { recursive: true }), isOurs))
+    }
+  }).pipe(Effect.catchAll((error) => Effect.logWarning("Copies of a killed process may be left over", error)))
+
 const make = Effect.gen(function* () {
   const calls = yield* SystemCalls
   const directories = yield* SafeDirectories
   const driver = yield* SqliteDriver
   const fileSystem = yield* FileSystem.FileSystem
-  const home = yield* fileSystem.makeTempDirectoryScoped({ prefix: "effect-airlock-" }).pipe(
+  const names = yield* OwnedNames
+  const home = yield* fileSystem.makeTempDirectoryScoped({ prefix: `${homePrefix}${names.mark}` }).pipe(
     Effect.mapError(
       () =>
         new SessionDbUnavailable({
@@ -157,6 +178,7 @@ const make = Effect.gen(function* () {
         })
     )
   )
+  yield* removeAbandoned(home)
   let copies = 0
 
   /**

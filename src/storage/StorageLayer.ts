@@ -8,6 +8,7 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Layer from "effect/Layer"
 import type { SessionDbUnavailable } from "../protocol/AirlockError.js"
 import { OwnDatabases } from "./OwnDatabase.js"
+import { OwnedNames } from "./OwnedNames.js"
 import { SafeDirectories } from "./SafeDirectory.js"
 import { Snapshots } from "./Snapshot.js"
 import { SqliteDriver } from "./SqliteDriver.js"
@@ -17,7 +18,7 @@ import { SystemCalls } from "./SystemCalls.js"
  * @since 0.1.0
  * @category models
  */
-export type Storage = OwnDatabases | SafeDirectories | Snapshots | SqliteDriver | SystemCalls
+export type Storage = OwnDatabases | OwnedNames | SafeDirectories | Snapshots | SqliteDriver | SystemCalls
 
 /**
  * Everything but the two services that touch the operating system and SQLite, for tests that replace those.
@@ -26,11 +27,11 @@ export type Storage = OwnDatabases | SafeDirectories | Snapshots | SqliteDriver 
  * @category layers
  */
 export const layerWithoutCalls: Layer.Layer<
-  OwnDatabases | SafeDirectories | Snapshots,
+  OwnDatabases | OwnedNames | SafeDirectories | Snapshots,
   SessionDbUnavailable,
   SystemCalls | SqliteDriver
 > = Layer.mergeAll(OwnDatabases.layer, Snapshots.layer).pipe(
-  Layer.provideMerge(SafeDirectories.layer),
+  Layer.provideMerge(Layer.merge(SafeDirectories.layer, OwnedNames.layer)),
   Layer.provide(NodeFileSystem.layer)
 )
 

@@ -51,10 +51,11 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
     readonly write: (fd: number, bytes: Uint8Array, position: number) => Call<void>
     /** Waits until what was written is on the disk. */
     readonly sync: (fd: number) => Call<void>
-    /** The names in a directory. One that is no UTF-8 cannot be told from others; see `nameAsText`. */
-    readonly list: (path: string) => Call<ReadonlyArray<string>>
-    /** The first names in a directory, at most `limit`, in no order. */
-    readonly listSome: (path: string, limit: number) => Call<ReadonlyArray<string>>
+    /**
+     * The names in a directory, `atMost` so many of them. One that is no UTF-8 cannot be told from others; see
+     * `nameAsText`.
+     */
+    readonly list: (path: string, atMost?: number) => Call<ReadonlyArray<string>>
     /** Gives what is in a directory under a name that is no UTF-8 another name. */
     readonly nameAsText: (path: string) => Call<void>
     readonly makeDirectory: (path: string) => Call<void>
@@ -91,22 +92,8 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
       Effect.async((resume) =>
         Fs.fsync(fd, (cause) => resume(cause === null ? Effect.void : Effect.fail(failed("fsync", cause))))
       ),
-    list: (path) => attempt("readdir", () => Fs.readdirSync(path)),
-    listSome: (path, limit) =>
-      attempt("readdir", () => {
-        const directory = Fs.opendirSync(path)
-        try {
-          const names: Array<string> = []
-          while (names.length < limit) {
-            const entry = directory.readSync()
-            if (entry === null) break
-            names.push(entry.name)
-          }
-          return names
-        } finally {
-          directory.closeSync()
-        }
-      }),
+    list: (path, atMost) =>
+      attempt("readdir", () => (atMost === undefined ? Fs.readdirSync(path) : firstNames(path, atMost))),
     nameAsText: (path) =>
       attempt("rename", () => {
         for (const [index, name] of Fs.readdirSync(path, "buffer").entries()) {
@@ -134,6 +121,20 @@ const failed = (call: string, cause: unknown): SystemCallError =>
 
 const attempt = <A>(call: string, run: () => A): Call<A> =>
   Effect.try({ try: run, catch: (cause) => failed(call, cause) })
+
+const firstNames = (path: string, atMost: number): ReadonlyArray<string> => {
+  const directory = Fs.opendirSync(path)
+  try {
+    const names: Array<string> = []
+    for (let entry = directory.readSync(); entry !== null && names.length < atMost;) {
+      names.push(entry.name)
+      entry = directory.readSync()
+    }
+    return names
+  } finally {
+    directory.closeSync()
+  }
+}
 
 /**
  * How many bytes are read or written at most before there is a `pause`.

@@ -659,8 +659,8 @@ describe("the Doctor", () => {
       Fs.writeFileSync(temporary, "")
       let wasSeen = false
       const storage = Fixtures.layerWith((calls) => ({
-        listSome: (path, limit) =>
-          Effect.tap(calls.listSome(path, limit), (names) => {
+        list: (path, atMost) =>
+          Effect.tap(calls.list(path, atMost), (names) => {
             if (!names.includes(".inbound.db.new")) return
             wasSeen = true
             Fs.rmSync(temporary)

@@ -9,6 +9,8 @@ import { Deferred, Effect, FiberId } from "effect"
 import * as Fs from "node:fs"
 
 export interface KillSwitch {
+  /** Which life it is. What belongs to a life says so by its number. */
+  readonly number: number
   readonly isAlive: () => boolean
   /**
    * A moment at which the process can die: before it changes something that others can see. When it dies between two of
@@ -18,6 +20,8 @@ export interface KillSwitch {
   /** Lets it die at the k-th moment from now. */
   readonly dieAt: (k: number) => void
   readonly dieNow: () => void
+  /** Its end in order, after which nobody takes it for a process that runs. */
+  readonly end: () => void
   /** Waits for the end. */
   readonly death: Effect.Effect<void>
   /** Puts what it left in the place of its folder. For when it has been stopped. */
@@ -27,19 +31,25 @@ export interface KillSwitch {
 /** What all processes have done so far: while it does not change, nobody does anything. */
 export const activity = { count: 0 }
 
+const living = new Set<number>()
+let lives = 0
+
+export const isAlive = (number: number): boolean => living.has(number)
+
 /** `folder` is what the process writes to; `grave` is where the copy lies until it is buried. */
 export const make = (folder: string, grave: string): KillSwitch => {
-  let isAlive = true
+  const number = ++lives
+  living.add(number)
   let left = Number.POSITIVE_INFINITY
   const death = Deferred.unsafeMake<void>(FiberId.none)
   const dieNow = () => {
-    if (!isAlive) return
-    isAlive = false
+    if (!living.delete(number)) return
     Fs.cpSync(folder, grave, { recursive: true, preserveTimestamps: true })
     Deferred.unsafeDone(death, Effect.void)
   }
   return {
-    isAlive: () => isAlive,
+    number,
+    isAlive: () => living.has(number),
     moment: () => {
       activity.count++
       if (--left === 0) dieNow()
@@ -48,6 +58,7 @@ export const make = (folder: string, grave: string): KillSwitch => {
       left = k
     },
     dieNow,
+    end: () => void living.delete(number),
     death: Deferred.await(death),
     bury: () => {
       Fs.rmSync(folder, { recursive: true })

@@ -6,85 +6,18 @@
  * thread, so that it can be seen when nothing goes on any more.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as SqlClient from "@effect/sql/SqlClient"
-import type { Connection } from "@effect/sql/SqlConnection"
-import * as Statement from "@effect/sql/Statement"
-import { Effect, Layer } from "effect"
+import { SystemError } from "@effect/platform/Error"
+import { Effect, Layer, Option } from "effect"
 import * as Fs from "node:fs"
 import { OwnDatabases } from "../../src/storage/OwnDatabase.js"
+import { OwnedNames } from "../../src/storage/OwnedNames.js"
 import { SafeDirectories } from "../../src/storage/SafeDirectory.js"
 import { Snapshots } from "../../src/storage/Snapshot.js"
 import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
-import { flags, SystemCalls } from "../../src/storage/SystemCalls.js"
+import { SystemCalls } from "../../src/storage/SystemCalls.js"
+import * as Seam from "../support/Seam.js"
 import type { KillSwitch } from "./KillSwitch.js"
-import { activity } from "./KillSwitch.js"
-
-const after = <A, E, R>(
-  life: KillSwitch,
-  isChange: boolean,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> =>
-  Effect.suspend(() => {
-    if (isChange) life.moment()
-    else activity.count++
-    return effect
-  })
-
-type Call = (...parameters: ReadonlyArray<unknown>) => Effect.Effect<unknown>
-
-const changes = [
-  "write",
-  "makeDirectory",
-  "makePath",
-  "removeDirectory",
-  "unlink",
-  "link",
-  "rename",
-  "setTimes"
-]
-
-/** `copies` is the process's own folder, in which it changes what nobody sees. */
-const mortalCalls = (life: KillSwitch, copies: string) =>
-  Effect.map(SystemCalls, (calls) => {
-    const isChange = (name: string, [path, mode]: ReadonlyArray<unknown>) =>
-      (changes.includes(name) || (name === "open" && mode === flags.create)) &&
-      !String(path).startsWith(copies)
-    const wrapped = Object.entries({ ...calls, sync: () => Effect.void }).map(([name, call]) => [
-      name,
-      typeof call === "function"
-        ? (...parameters: ReadonlyArray<unknown>) =>
-            after(life, isChange(name, parameters), (call as Call)(...parameters))
-        : call
-    ])
-    return Object.fromEntries(wrapped) as SystemCalls["Type"]
-  })
-
-const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]: SqlClient.TypeId }
-
-const mortalClient = (life: KillSwitch, client: SqlClient.SqlClient): SqlClient.SqlClient => {
-  const isChange = (sql: string) => !/^\s*(SELECT|PRAGMA)/i.test(sql)
-  const reserve = Effect.map(client.reserve, (connection): Connection => ({
-    ...connection,
-    execute: (sql, ...rest) => after(life, isChange(sql), connection.execute(sql, ...rest)),
-    executeRaw: (sql, ...rest) => after(life, isChange(sql), connection.executeRaw(sql, ...rest)),
-    executeValues: (sql, ...rest) => after(life, isChange(sql), connection.executeValues(sql, ...rest)),
-    executeUnprepared: (sql, ...rest) =>
-      after(life, isChange(sql), connection.executeUnprepared(sql, ...rest))
-  }))
-  const statements = Statement.make(reserve, Statement.makeCompilerSqlite(), [], undefined)
-  const mortal: SqlClient.SqlClient = Object.assign(statements, {
-    ...typed,
-    reserve,
-    // The last moment is the one before COMMIT.
-    withTransaction: <A, E, R>(body: Effect.Effect<A, E, R>) =>
-      client.withTransaction(Effect.zipLeft(body, after(life, true, Effect.void))),
-    reactive: client.reactive,
-    reactiveMailbox: client.reactiveMailbox,
-    safe: statements as SqlClient.SqlClient,
-    withoutTransforms: () => mortal
-  })
-  return mortal
-}
+import { activity, isAlive } from "./KillSwitch.js"
 
 /** Every host makes the same empty databases. */
 const images = new Map<string, Uint8Array>()
@@ -97,39 +30,71 @@ const imageOnce = (driver: SqliteDriver["Type"], statements: ReadonlyArray<strin
     return Effect.tap(driver.image(statements), (image) => Effect.sync(() => images.set(key, image)))
   })
 
-const mortalDriver = (life: KillSwitch) =>
-  Effect.map(SqliteDriver, (driver) =>
-    SqliteDriver.of({
-      image: (statements) => imageOnce(driver, statements),
-      connect: (options) =>
-        after(life, false, driver.connect(options)).pipe(
-          Effect.tap((client) => client`PRAGMA synchronous = OFF`),
-          Effect.map((client) => mortalClient(life, client))
-        )
-    })
-  )
+const hasty = Layer.merge(
+  Layer.effect(
+    SystemCalls,
+    Effect.map(SystemCalls, (calls) => ({ ...calls, sync: () => Effect.void }))
+  ).pipe(Layer.provide(SystemCalls.layer)),
+  Layer.effect(
+    SqliteDriver,
+    Effect.map(SqliteDriver, (driver) =>
+      SqliteDriver.of({
+        image: (statements) => imageOnce(driver, statements),
+        connect: (options) =>
+          Effect.tap(driver.connect(options), (client) => client`PRAGMA synchronous = OFF`)
+      })
+    )
+  ).pipe(Layer.provide(SqliteDriver.layer))
+)
 
-const privateFolder = (copies: string) =>
+const missing = (path: string) =>
+  new SystemError({ module: "FileSystem", method: "read", reason: "NotFound", pathOrDescriptor: path })
+
+/** What the system tells of processes is the number of the life, and whether it goes on. */
+const processOf = ({ number }: KillSwitch, path: string): string | undefined => {
+  if (path.endsWith("boot_id")) return "00000000-0000-0000-0000-000000000000"
+  const [, asked = ""] = /^\/proc\/(\w+)\/stat$/.exec(path) ?? []
+  const pid = asked === "self" ? number : Number(asked)
+  return isAlive(pid) ? `${pid} (life) S${" 0".repeat(18)} ${pid} ` : undefined
+}
+
+/** Nobody else has anything there. */
+const ours = { type: "Directory", uid: Option.some(1) } as FileSystem.File.Info
+
+const privateFolder = (life: KillSwitch, copies: string) =>
   FileSystem.layerNoop({
-    makeTempDirectoryScoped: () =>
+    makeTempDirectoryScoped: (options) =>
       Effect.acquireRelease(
         Effect.sync(() => {
           Fs.mkdirSync(copies, { recursive: true })
-          return Fs.mkdtempSync(`${copies}/`)
+          return Fs.mkdtempSync(`${copies}/${options?.prefix ?? ""}`)
         }),
-        (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true }))
-      )
+        // A dead process tidies nothing.
+        (path) => Effect.sync(() => life.isAlive() && Fs.rmSync(path, { recursive: true, force: true }))
+      ),
+    readFileString: (path) => {
+      const text = processOf(life, path)
+      return text === undefined ? Effect.fail(missing(path)) : Effect.succeed(text)
+    },
+    readLink: () => Effect.succeed("pid:[1]"),
+    readDirectory: (path) => Effect.sync(() => Fs.readdirSync(path)),
+    stat: () => Effect.succeed(ours),
+    remove: (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
   })
 
-/** `copies` is where the process may keep what is only its own. */
-export const layer = (life: KillSwitch, copies: string) =>
+/** `copies` is where the process may keep what is only its own. `seam` may let a step fail. */
+export const layer = (life: KillSwitch, copies: string, seam: Seam.Seam = () => undefined) =>
   Layer.mergeAll(OwnDatabases.layer, Snapshots.layer).pipe(
-    Layer.provideMerge(SafeDirectories.layer),
-    Layer.provide(privateFolder(copies)),
+    Layer.provideMerge(Layer.merge(SafeDirectories.layer, OwnedNames.layer)),
+    Layer.provide(privateFolder(life, copies)),
     Layer.provideMerge(
-      Layer.merge(
-        Layer.effect(SystemCalls, mortalCalls(life, copies)).pipe(Layer.provide(SystemCalls.layer)),
-        Layer.effect(SqliteDriver, mortalDriver(life)).pipe(Layer.provide(SqliteDriver.layer))
-      )
+      Seam.layer(
+        (step) => {
+          if (step.isChange) life.moment()
+          else activity.count++
+          return seam(step)
+        },
+        (path) => path.startsWith(copies)
+      ).pipe(Layer.provide(hasty))
     )
   )

@@ -13,7 +13,8 @@ import {
 } from "effect-airlock"
 import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
 import * as StorageLayer from "../../src/storage/StorageLayer.js"
-import { SystemCallError, SystemCalls } from "../../src/storage/SystemCalls.js"
+import { SystemCalls } from "../../src/storage/SystemCalls.js"
+import * as Seam from "./Seam.js"
 
 export class Faults extends Context.Tag("test/Faults")<
   Faults,
@@ -25,37 +26,26 @@ export class Faults extends Context.Tag("test/Faults")<
   }
 >() {}
 
-const faulty = Layer.effectContext(
-  Effect.gen(function* () {
-    const calls = yield* SystemCalls
+/** Those with which files come to be. What takes them away again does not fail here. */
+const fallible = [
+  "open",
+  "fstat",
+  "lstat",
+  "realpath",
+  "read",
+  "write",
+  "sync",
+  "makeDirectory",
+  "makePath",
+  "rename",
+  "link"
+]
+
+const faulty = Layer.unwrapEffect(
+  Effect.sync(() => {
     let left = 0
     let code = ""
     let failed: string | undefined
-    const wrap =
-      <Arguments extends Array<unknown>, A>(
-        name: string,
-        call: (...parameters: Arguments) => Effect.Effect<A, SystemCallError>
-      ) =>
-      (...parameters: Arguments): Effect.Effect<A, SystemCallError> =>
-        Effect.suspend(() => {
-          if (left === 0 || --left > 0) return call(...parameters)
-          failed = name
-          return Effect.fail(new SystemCallError({ call: name, code }))
-        })
-    const wrapped = SystemCalls.of({
-      ...calls,
-      open: wrap("open", calls.open),
-      fstat: wrap("fstat", calls.fstat),
-      lstat: wrap("lstat", calls.lstat),
-      realpath: wrap("realpath", calls.realpath),
-      read: wrap("read", calls.read),
-      write: wrap("write", calls.write),
-      sync: wrap("sync", calls.sync),
-      makeDirectory: wrap("makeDirectory", calls.makeDirectory),
-      makePath: wrap("makePath", calls.makePath),
-      rename: wrap("rename", calls.rename),
-      link: wrap("link", calls.link)
-    })
     const faults = Faults.of({
       arm: (k, as) =>
         Effect.sync(() => {
@@ -68,9 +58,14 @@ const faulty = Layer.effectContext(
         return failed
       })
     })
-    return Context.make(SystemCalls, wrapped).pipe(Context.add(Faults, faults))
+    const seam: Seam.Seam = ({ name, of }) => {
+      if (of !== "files" || !fallible.includes(name) || left === 0 || --left > 0) return undefined
+      failed = name
+      return code
+    }
+    return Layer.merge(Seam.layer(seam), Layer.succeed(Faults, faults))
   })
-).pipe(Layer.provide(SystemCalls.layer))
+).pipe(Layer.provide(Layer.merge(SystemCalls.layer, SqliteDriver.layer)))
 
 /** A host on `dataDir` whose file calls can be made to fail. */
 export const layerAt = (dataDir: string) =>
@@ -82,6 +77,6 @@ export const layerAt = (dataDir: string) =>
     Layer.provideMerge(SessionPaths.SessionPaths.layer),
     Layer.provideMerge(AirlockConfig.AirlockConfig.layer({ dataDir })),
     Layer.provideMerge(StorageLayer.layerWithoutCalls),
-    Layer.provideMerge(Layer.merge(faulty, SqliteDriver.layer)),
+    Layer.provideMerge(faulty),
     Layer.provideMerge(NodeContext.layer)
   )

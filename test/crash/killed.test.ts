@@ -1,5 +1,6 @@
 /**
- * A host and an agent as processes of their own, killed again and again. `AIRLOCK_KILLS` says how often.
+ * A host and an agent as processes of their own, killed again and again at random instants. `AIRLOCK_KILLS` says how
+ * often, `AIRLOCK_CRASH_SEED` which random choices are made.
  */
 import { expect, it } from "@effect/vitest"
 import { Effect, Random } from "effect"
@@ -7,11 +8,13 @@ import type { ChildProcess } from "node:child_process"
 import { spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import * as Bundle from "./support/Bundle.js"
-import * as Raw from "./support/Raw.js"
-import * as TestHost from "./support/TestHost.js"
+import * as Bundle from "../support/Bundle.js"
+import * as Raw from "../support/Raw.js"
+import * as TestHost from "../support/TestHost.js"
+import * as Views from "./View.js"
 
 const kills = Number(process.env["AIRLOCK_KILLS"] ?? 8)
+const seed = Number(process.env["AIRLOCK_CRASH_SEED"] ?? Math.floor(Math.random() * 2 ** 31))
 
 /** How many messages a host writes at most. It is killed before that, but for the last one. */
 const messages = 100
@@ -21,8 +24,11 @@ interface Process {
   readonly lines: ReadonlyArray<string>
 }
 
-const start = (program: string, parameters: ReadonlyArray<string>): Process => {
-  const child = spawn(process.execPath, [program, ...parameters], { stdio: ["ignore", "pipe", "inherit"] })
+const start = (program: string, temporary: string, parameters: ReadonlyArray<string>): Process => {
+  const child = spawn(process.execPath, [program, ...parameters], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, TMPDIR: temporary }
+  })
   const lines: Array<string> = []
   let rest = ""
   child.stdout.on("data", (chunk: Buffer) => {
@@ -50,6 +56,7 @@ it.live(
       const hostProgram = yield* Effect.promise(() => Bundle.make("servingHost.ts"))
       const agentProgram = yield* Effect.promise(() => Bundle.make("servingAgent.ts"))
       const dataDir = yield* TestHost.temporaryDirectory
+      const temporary = yield* TestHost.temporaryDirectory
       const answers = Path.join(dataDir, "answers")
       const stored = new Set<string>()
       const answered = () =>
@@ -57,13 +64,13 @@ it.live(
       let runs = 0
       const startHost = (count: number) =>
         Effect.acquireRelease(
-          Effect.sync(() => start(hostProgram, [dataDir, answers, `run${runs++}`, String(count)])),
+          Effect.sync(() => start(hostProgram, temporary, [dataDir, answers, `run${runs++}`, String(count)])),
           kill
         )
       const startAgent = (folder: string) =>
         Effect.acquireRelease(
           Effect.sync(() => {
-            const agent = start(agentProgram, [folder])
+            const agent = start(agentProgram, temporary, [folder])
             Fs.writeFileSync(Path.join(dataDir, "agent.pid"), String(agent.child.pid))
             return agent
           }),
@@ -75,26 +82,35 @@ it.live(
       yield* until("a host starts", () => host.lines.length > 0)
       const folder = host.lines[0] ?? ""
       let agent = yield* startAgent(folder)
+      const killed = { host: 0, agent: 0 }
       for (let round = 0; round < kills; round++) {
-        const more = yield* Random.nextIntBetween(1, 12)
+        const more = yield* Random.nextIntBetween(0, 6)
+        const instant = Effect.flatMap(Random.nextIntBetween(0, 20), (millis) => Effect.sleep(millis))
         if (yield* Random.nextBoolean) {
-          // It is in the middle of the next one, or in one of its loops.
+          // It starts, is in the middle of the next message, or in one of its loops.
           const wanted = host.lines.length + more
           yield* until("messages are stored", () => host.lines.length >= Math.min(wanted, messages + 1))
+          yield* instant
           yield* kill(host)
           note(host)
           host = yield* startHost(messages)
+          killed.host++
         } else {
           const wanted = answered().length + more
           yield* until("answers come", () => answered().length >= wanted || host.lines.length > messages)
+          yield* instant
           yield* kill(agent)
           agent = yield* startAgent(folder)
+          killed.agent++
         }
       }
       yield* until("a message is stored", () => host.lines.length > 1)
       yield* kill(host)
+      yield* kill(agent)
       note(host)
       host = yield* startHost(0)
+      yield* until("a host starts", () => host.lines.length > 0)
+      agent = yield* startAgent(folder)
 
       const waiting = () => {
         const texts = new Set(answered().map((line) => line.split("\t")[1]))
@@ -111,6 +127,11 @@ it.live(
         "everything is settled",
         () => waiting().length === 0 && unfinished().length === 0 && undelivered().length === 0
       )
+      // Nothing is left of those that were killed; a copy of each of the two that run is all that is temporary.
+      yield* until(
+        "nothing is left over",
+        () => Fs.readdirSync(temporary).length === 2 && Views.leftoversIn(dataDir).length === 0
+      )
       yield* kill(agent)
       yield* kill(host)
 
@@ -122,7 +143,14 @@ it.live(
       for (const name of ["inbound.db", "outbound.db"]) {
         expect(Raw.query(`${folder}/${name}`, "PRAGMA integrity_check")).toEqual([{ integrity_check: "ok" }])
       }
-      console.log(`${kills} kills, ${stored.size} messages, ${keys.length} answers`)
-    }).pipe(Effect.scoped),
+      const numbers = ["messages_in", "airlock_direct"].flatMap((table) =>
+        Raw.query(`${folder}/inbound.db`, `SELECT seq FROM ${table}`).map(({ seq }) => Number(seq))
+      )
+      expect(numbers.filter((seq) => seq % 2 !== 0)).toEqual([])
+      expect(new Set(numbers).size).toBe(numbers.length)
+      console.log(
+        `killed ${killed.host} hosts and ${killed.agent} agents: ${stored.size} messages, ${keys.length} answers, AIRLOCK_CRASH_SEED=${seed}`
+      )
+    }).pipe(Effect.withRandom(Random.make(seed)), Effect.scoped),
   30_000 + kills * 15_000
 )

@@ -1,0 +1,4 @@
+import * as EveryStep from "./EveryStep.js"
+import { agentOperations } from "./Operations.js"
+
+EveryStep.test(agentOperations)

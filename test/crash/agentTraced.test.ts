@@ -1,0 +1,4 @@
+import * as EverySystemCall from "./EverySystemCall.js"
+import { agentOperations } from "./Operations.js"
+
+EverySystemCall.test(agentOperations)

@@ -1,0 +1,4 @@
+import * as EveryStep from "./EveryStep.js"
+import { hostOperations } from "./Operations.js"
+
+EveryStep.test(hostOperations)

@@ -1,0 +1,4 @@
+import * as EverySystemCall from "./EverySystemCall.js"
+import { hostOperations } from "./Operations.js"
+
+EverySystemCall.test(hostOperations)

@@ -1,0 +1,110 @@
+/**
+ * Standing between the library and the system: before each call on files, and before each connection and statement of
+ * a database, a test may do something, or let it fail.
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import { SqlError } from "@effect/sql/SqlError"
+import * as Statement from "@effect/sql/Statement"
+import { Effect, Layer } from "effect"
+import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
+import { flags, SystemCallError, SystemCalls } from "../../src/storage/SystemCalls.js"
+
+/** `isChange`: others can see what it does. When a process dies between two of those makes no difference. */
+export interface Step {
+  readonly of: "files" | "database"
+  readonly name: string
+  readonly isChange: boolean
+}
+
+/** What happens before a step. An error code, such as `ENOSPC`, lets the step fail with it. */
+export type Seam = (step: Step) => string | undefined
+
+type Call = (...parameters: ReadonlyArray<unknown>) => Effect.Effect<unknown>
+
+const changes = [
+  "write",
+  "makeDirectory",
+  "makePath",
+  "removeDirectory",
+  "unlink",
+  "link",
+  "rename",
+  "nameAsText",
+  "setTimes"
+]
+
+/** `isPrivate` says of a path that nobody else sees what is done there. */
+const calls = (seam: Seam, isPrivate: (path: string) => boolean) =>
+  Effect.map(SystemCalls, (calls) => {
+    const isChange = (name: string, [path, mode]: ReadonlyArray<unknown>) =>
+      (changes.includes(name) || (name === "open" && mode === flags.create)) && !isPrivate(String(path))
+    const wrapped = Object.entries(calls).map(([name, call]) => [
+      name,
+      typeof call === "function" && name !== "close"
+        ? (...parameters: ReadonlyArray<unknown>) =>
+            Effect.suspend(() => {
+              const code = seam({ of: "files", name, isChange: isChange(name, parameters) })
+              return code === undefined
+                ? (call as Call)(...parameters)
+                : Effect.fail(new SystemCallError({ call: name, code }))
+            })
+        : call
+    ])
+    return Object.fromEntries(wrapped) as SystemCalls["Type"]
+  })
+
+const sqliteCodes: Readonly<Record<string, string>> = { ENOSPC: "SQLITE_FULL", EIO: "SQLITE_IOERR" }
+
+const step = <A, R>(
+  seam: Seam,
+  name: string,
+  isChange: boolean,
+  effect: Effect.Effect<A, SqlError, R>
+): Effect.Effect<A, SqlError, R> =>
+  Effect.suspend(() => {
+    const code = seam({ of: "database", name, isChange })
+    if (code === undefined) return effect
+    const cause = Object.assign(new Error(code), { code: sqliteCodes[code] ?? "SQLITE_IOERR" })
+    return Effect.fail(new SqlError({ cause, message: "made to fail" }))
+  })
+
+const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]: SqlClient.TypeId }
+
+const client = (seam: Seam, under: SqlClient.SqlClient): SqlClient.SqlClient => {
+  const before = <A>(sql: string, effect: Effect.Effect<A, SqlError>) =>
+    step(seam, sql, !/^\s*(SELECT|PRAGMA)/i.test(sql), effect)
+  const reserve = Effect.map(under.reserve, (connection): Connection => ({
+    ...connection,
+    execute: (sql, ...rest) => before(sql, connection.execute(sql, ...rest)),
+    executeRaw: (sql, ...rest) => before(sql, connection.executeRaw(sql, ...rest)),
+    executeValues: (sql, ...rest) => before(sql, connection.executeValues(sql, ...rest)),
+    executeUnprepared: (sql, ...rest) => before(sql, connection.executeUnprepared(sql, ...rest))
+  }))
+  const statements = Statement.make(reserve, Statement.makeCompilerSqlite(), [], undefined)
+  const wrapped: SqlClient.SqlClient = Object.assign(statements, {
+    ...typed,
+    reserve,
+    // The last step is the one before COMMIT.
+    withTransaction: <A, E, R>(body: Effect.Effect<A, E, R>) =>
+      under.withTransaction(Effect.zipLeft(body, step(seam, "COMMIT", true, Effect.void))),
+    reactive: under.reactive,
+    reactiveMailbox: under.reactiveMailbox,
+    safe: statements as SqlClient.SqlClient,
+    withoutTransforms: () => wrapped
+  })
+  return wrapped
+}
+
+const driver = (seam: Seam) =>
+  Effect.map(SqliteDriver, (driver) =>
+    SqliteDriver.of({
+      image: driver.image,
+      connect: (options) =>
+        Effect.map(step(seam, "connect", false, driver.connect(options)), (opened) => client(seam, opened))
+    })
+  )
+
+/** The two services that touch the system, on those that it is provided with. */
+export const layer = (seam: Seam, isPrivate: (path: string) => boolean = () => false) =>
+  Layer.merge(Layer.effect(SystemCalls, calls(seam, isPrivate)), Layer.effect(SqliteDriver, driver(seam)))

@@ -92,10 +92,8 @@ const whyNotTable = (
   isOurs: boolean
 ): Effect.Effect<string | undefined, SqlError> =>
   Effect.gen(function* () {
-    if (!(yield* AgentTables.has(sql, table))) return `has no table ${table}`
+    if (!(yield* AgentTables.has(sql, table))) return `has no plain table ${table}`
     if (isOurs) return undefined
-    const computed = yield* sql`SELECT 1 FROM pragma_table_xinfo(${table}) WHERE hidden > 1 LIMIT 1`
-    if (computed.length > 0) return `has a table ${table} with columns that are computed`
     const [size] = yield* sql<{ readonly n: number }>`SELECT count(*) AS n FROM ${sql(table)}`
     return (size?.n ?? 0) > rowLimit ? `has more than ${rowLimit} rows in ${table}` : undefined
   })

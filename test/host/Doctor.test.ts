@@ -1,6 +1,7 @@
 import { NodeContext } from "@effect/platform-node"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import type { Clock} from "effect";
+import { Duration, Effect, Layer, Schema } from "effect"
 import type { Session } from "effect-airlock"
 import { Doctor, SessionManager } from "effect-airlock"
 import * as ChildProcess from "node:child_process"
@@ -35,12 +36,24 @@ const at = (path: string) => {
   return { ino, mode, mtimeNs, nlink, size, what, isDirectory: stats.isDirectory() }
 }
 
+/** Does not wait for short times, such as the one between two looks. */
+const hasty = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.clockWith((clock) =>
+    Effect.withClock(
+      effect,
+      Object.assign(Object.create(clock) as Clock.Clock, {
+        sleep: (time: Duration.Duration) =>
+          Duration.greaterThan(time, "500 millis") ? clock.sleep(time) : Effect.yieldNow()
+      })
+    )
+  )
+
 /** Examines, and sees to it that nothing in the directory is another than before. */
 const examine = (dataDir: string) =>
   Effect.gen(function* () {
     const before = seen(dataDir)
     const doctor = yield* Doctor.Doctor
-    const exit = yield* Effect.exit(doctor.examine(dataDir))
+    const exit = yield* Effect.exit(hasty(doctor.examine(dataDir)))
     expect(seen(dataDir)).toEqual(before)
     return yield* exit
   }).pipe(Effect.provide(Doctor.Doctor.layer))
@@ -238,19 +251,17 @@ const cases: ReadonlyArray<
   [
     "outbound.db lacks a table",
     inOutbound("DROP TABLE processing_ack"),
-    ["problem: integrity: outbound.db has no table processing_ack, and is not examined further"]
+    ["problem: integrity: outbound.db has no plain table processing_ack, and is not examined further"]
   ],
   [
     "outbound.db has a view for a table",
     inOutbound("ALTER TABLE messages_out RENAME TO hidden; CREATE VIEW messages_out AS SELECT * FROM hidden"),
-    ["problem: integrity: outbound.db has no table messages_out, and is not examined further"]
+    ["problem: integrity: outbound.db has no plain table messages_out, and is not examined further"]
   ],
   [
     "outbound.db computes a column when it is read",
     inOutbound("ALTER TABLE messages_out ADD COLUMN slow TEXT AS (hex(zeroblob(1000000))) VIRTUAL"),
-    [
-      "problem: integrity: outbound.db has a table messages_out with columns that are computed, and is not examined further"
-    ]
+    ["problem: integrity: outbound.db has no plain table messages_out, and is not examined further"]
   ],
   [
     "a message for the agent has an odd number",

@@ -15,8 +15,13 @@ const fail = (text, code = 1) => {
   Fs.writeSync(2, `${text}\n`)
   process.exit(code)
 }
-const read = (file) =>
-  Fs.existsSync(`${root}/${file}`) ? Fs.readFileSync(`${root}/${file}`, "utf8") : undefined
+const read = (file) => {
+  try {
+    return Fs.readFileSync(`${root}/${file}`, "utf8")
+  } catch {
+    return undefined // It may be gone between any look and the reading.
+  }
+}
 const container = (name) => read(`containers/${name}`)?.split(" ")
 const last = rest.at(-1)
 

@@ -128,12 +128,12 @@ const make = Effect.gen(function* () {
   const clear = Effect.fnUntraced(function* (ref: SessionRef) {
     const path = yield* paths.session(ref)
     if (looked.has(path)) return
-    const session = yield* directories.open(path, subject)
-    yield* removeUnfinished(session, mostNames)
     yield* Effect.flatMap(paths.original(ref), (file) => directories.open(Path.dirname(file), subject)).pipe(
-      Effect.flatMap(removeUnfinished),
+      Effect.flatMap((directory) => removeUnfinished(directory)),
       Effect.catchIf(isMissing, () => Effect.void)
     )
+    const session = yield* directories.open(path, subject)
+    yield* removeUnfinished(session, mostNames)
     yield* removeAttachments(ref, session)
     looked.add(path)
   }, Effect.scoped)

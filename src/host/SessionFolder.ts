@@ -105,18 +105,32 @@ const make = Effect.gen(function* () {
         }).pipe(Effect.scoped)
     })
 
-  const createWhole = (parent: SafeDirectory, name: string, subject: Subject) =>
+  /** The agent's copy of inbound.db, for a folder that nobody has seen yet. */
+  const writeInbound = (ref: SessionRef, folder: SafeDirectory, { operation }: Subject) => {
+    const subject: Subject = { operation, resource: "inbound" }
+    return Effect.gen(function* () {
+      const { bytes, client } = yield* originals.open(ref, subject)
+      const whole = yield* client.withTransaction(bytes)
+      yield* directories.writeFile(folder, SessionLayout.inbound, Stream.make(whole), subject)
+    }).pipe(
+      Effect.scoped,
+      Effect.catchTag("SqlError", (error) => Effect.fail(fromSql(subject)(error)))
+    )
+  }
+
+  const createWhole = (ref: SessionRef, parent: SafeDirectory, subject: Subject) =>
     Effect.gen(function* () {
       const temporary = yield* names.make(NewFile.unfinished)
       yield* Effect.addFinalizer(() => Effect.ignore(directories.remove(parent, temporary, subject)))
       yield* directories.make(parent, temporary, subject)
       const folder = yield* directories.openChild(parent, temporary, subject)
+      yield* writeInbound(ref, folder, subject)
       yield* writeOutbound(folder, SessionLayout.outbound, subject)
       for (const child of folders) yield* directories.make(folder, child, subject)
       yield* handOver(folder, subject)
-      yield* calls.rename(parent.at(temporary), parent.at(name)).pipe(
+      yield* calls.rename(parent.at(temporary), parent.at(ref.sessionId)).pipe(
         Effect.catchIf(NewFile.isTaken, () => Effect.void),
-        Effect.mapError(fromSystemCall(subject, Path.join(parent.path, name)))
+        Effect.mapError(fromSystemCall(subject, Path.join(parent.path, ref.sessionId)))
       )
     }).pipe(Effect.scoped)
 
@@ -145,7 +159,7 @@ const make = Effect.gen(function* () {
       yield* calls.makePath(group).pipe(Effect.mapError(fromSystemCall(subject, group)))
       const parent = yield* directories.open(group, subject)
       if (!(yield* directories.has(parent, ref.sessionId, subject))) {
-        yield* createWhole(parent, ref.sessionId, subject)
+        yield* createWhole(ref, parent, subject)
       }
       yield* complete(parent, ref.sessionId, subject)
       yield* db.inboundStamp(ref, operation)

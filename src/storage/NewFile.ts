@@ -43,7 +43,12 @@ export const add = (
   subject: Subject
 ): Effect.Effect<void, StorageError> =>
   Effect.gen(function* () {
-    yield* Effect.addFinalizer(() => Effect.ignore(calls.unlink(directory.at(temporary))))
+    // A file with two names is taken for somebody else's.
+    const unlink = Effect.retry(calls.unlink(directory.at(temporary)), {
+      times: 2,
+      while: ({ code }) => code !== "ENOENT"
+    })
+    yield* Effect.addFinalizer(() => Effect.ignore(unlink))
     yield* write(temporary)
     yield* calls.link(directory.at(temporary), directory.at(name)).pipe(
       Effect.catchIf(isTaken, () => Effect.void),

@@ -6,6 +6,7 @@ import { PathSegment } from "effect-airlock"
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as TestHost from "../support/TestHost.js"
 import * as Raw from "../support/Raw.js"
 import type { Scene } from "./Scene.js"
 import * as Scenes from "./Scene.js"
@@ -30,7 +31,9 @@ export interface View {
   readonly messagesIn: ReadonlyArray<Inbound>
   readonly direct: ReadonlyArray<Outbound>
   readonly messagesOut: ReadonlyArray<Outbound>
+  /** What is settled, and what of it has failed: that keeps its files, because it can be redriven. */
   readonly delivered: ReadonlySet<string>
+  readonly failed: ReadonlySet<string>
   readonly acknowledgements: ReadonlyArray<{ readonly id: string; readonly status: string }>
   readonly routing: ReadonlyArray<string>
   readonly destinations: ReadonlyArray<string>
@@ -59,7 +62,9 @@ interface Session {
   readonly folder: string
   readonly messagesIn: ReadonlyArray<Inbound>
   readonly direct: ReadonlyArray<Outbound>
+  /** What is settled, and what of it has failed: that keeps its files, because it can be redriven. */
   readonly delivered: ReadonlySet<string>
+  readonly failed: ReadonlySet<string>
   readonly routing: ReadonlyArray<string>
   readonly destinations: ReadonlyArray<string>
   readonly messagesOut: ReadonlyArray<Outbound>
@@ -85,13 +90,14 @@ const idsOf = (rows: ReadonlyArray<{ readonly id: string }>) => rows.map(({ id }
 
 const sessionIn = (folder: string): Session => ({
   folder,
-  ...ask(Path.join(folder, "inbound.db"), (rows) => ({
+  ...ask(TestHost.originalOf(folder), (rows) => ({
     messagesIn: rows<Inbound>(
       `SELECT id, seq, status, series_id AS series, a.attachments FROM messages_in
         LEFT JOIN airlock_message a ON a.message_id = id ORDER BY seq`
     ),
     direct: rows<Outbound>("SELECT id, seq, content FROM airlock_direct"),
     delivered: new Set(idsOf(rows("SELECT message_out_id AS id FROM delivered"))),
+    failed: new Set(idsOf(rows("SELECT message_out_id AS id FROM delivered WHERE status = 'failed'"))),
     routing: idsOf(rows("SELECT platform_id AS id FROM session_routing")),
     destinations: idsOf(rows("SELECT name AS id FROM destinations ORDER BY name"))
   })),
@@ -105,10 +111,16 @@ const sessionIn = (folder: string): Session => ({
 })
 
 /** Folders of messages that are not there, and of delivered ones. */
-const orphansIn = ({ delivered, folder, messagesIn, messagesOut }: Session): ReadonlyArray<string> => {
+const orphansIn = ({
+  delivered,
+  failed,
+  folder,
+  messagesIn,
+  messagesOut
+}: Session): ReadonlyArray<string> => {
   const known = {
     inbox: new Set(idsOf(messagesIn)),
-    outbox: new Set(idsOf(messagesOut).filter((id) => !delivered.has(id)))
+    outbox: new Set(idsOf(messagesOut).filter((id) => !delivered.has(id) || failed.has(id)))
   }
   return (["inbox", "outbox"] as const).flatMap((name) =>
     namesIn(Path.join(folder, name))
@@ -117,13 +129,21 @@ const orphansIn = ({ delivered, folder, messagesIn, messagesOut }: Session): Rea
   )
 }
 
+/** The agent's copy of inbound.db, if it is not what the host has. */
+const otherCopies = ({ folder }: Session): ReadonlyArray<string> => {
+  const copy = Path.join(folder, "inbound.db")
+  const isCopy =
+    Fs.existsSync(copy) && Fs.readFileSync(copy).equals(Fs.readFileSync(TestHost.originalOf(folder)))
+  return isCopy ? [] : [`${Path.basename(folder)}/inbound.db, which is not what the host has`]
+}
+
 const isOutbound = (path: string): boolean => /^v2-sessions\/[^/]+\/[^/.][^/]*\/outbound\.db$/.test(path)
 
 /** What nobody owns in a data directory on which nobody is at work now. */
 export const leftoversIn = (dataDir: string): ReadonlyArray<string> => {
   const paths = filesBelow(dataDir)
   const sessions = paths.filter(isOutbound).map((path) => sessionIn(Path.dirname(Path.join(dataDir, path))))
-  return [...paths.filter(isTemporary), ...sessions.flatMap(orphansIn)]
+  return [...paths.filter(isTemporary), ...sessions.flatMap(orphansIn), ...sessions.flatMap(otherCopies)]
 }
 
 /** Looks at a copy, which it leaves at `copy`: looking with SQLite mends what a killed process left. */
@@ -144,7 +164,11 @@ export const read = (dataDir: string, copy: string, scene: Scene): View => {
       ["inbound.db", "inbox", "outbound.db", "outbox"].every((name) =>
         Fs.existsSync(Path.join(Scenes.folderOf(copy, scene[which]), name))
       ),
-    leftovers: [...paths.filter(isTemporary), ...sessions.flatMap(orphansIn)]
+    leftovers: [
+      ...paths.filter(isTemporary),
+      ...sessions.flatMap(orphansIn),
+      ...sessions.flatMap(otherCopies)
+    ]
   }
 }
 

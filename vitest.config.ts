@@ -12,6 +12,8 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    // Loading the modules anew for each file would take as long as the tests.
+    isolate: false,
     // A test waits for files and processes as much as it computes.
     maxWorkers: "100%",
     testTimeout: 60_000

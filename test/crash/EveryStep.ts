@@ -2,14 +2,14 @@
  * Every operation, failing and killed at every step that it takes: at each call on files, and at each statement of a
  * database. `AIRLOCK_CRASH_STEPS` says how many steps of each operation are tried, evenly spread.
  */
-import { expect, layer } from "@effect/vitest"
-import { Cause, Effect, Exit, Logger, LogLevel } from "effect"
+import { expect } from "@effect/vitest"
+import { Cause, Effect, Exit } from "effect"
 import type * as Seam from "../support/Seam.js"
 import * as Lives from "./Lives.js"
 import type { Operation } from "./Operations.js"
 import type { Stage } from "./Recovery.js"
 import * as Sample from "./Sample.js"
-import { explained, look, recovers, reset, Stages } from "./Recovery.js"
+import { eachOn, explained, look, recovers, reset } from "./Recovery.js"
 
 const steps = Number(process.env["AIRLOCK_CRASH_STEPS"] ?? 1)
 
@@ -81,32 +81,24 @@ const failingAt = (stage: Stage, operation: Operation, k: number, code: string) 
 
 /** Tests of all operations of one side. */
 export const test = (operations: ReadonlyArray<Operation>): void =>
-  layer(Stages.layer, { excludeTestServices: true })("whatever becomes of any step", (it) => {
-    for (const operation of operations) {
-      it.scoped(
-        `${operation.name} holds what was promised`,
-        () =>
-          Effect.gen(function* () {
-            const stage = yield* Stages
-            const { all, changes } = yield* countSteps(stage, operation)
-            expect(all).toBeGreaterThan(0)
-            const kills = Sample.spread(numbers(changes), steps)
-            for (const k of kills) {
-              yield* explained(`killed at change ${k} of ${changes}`, killedAt(stage, operation, k))
-            }
-            const failures = Sample.spread(numbers(all), steps)
-            let reached = 0
-            for (const k of failures) {
-              const code = codes[k % codes.length] ?? ""
-              if (yield* explained(`${code} at step ${k} of ${all}`, failingAt(stage, operation, k, code)))
-                reached++
-            }
-            expect(reached).toBeGreaterThan(failures.length * 0.9 - 1)
-            console.log(
-              `${operation.name}: ${all} steps, ${changes} of them changes; killed at ${kills.length}, failing at ${reached}`
-            )
-          }).pipe(Logger.withMinimumLogLevel(LogLevel.None)),
-        1_200_000
+  eachOn("whatever becomes of any step", operations, (operation, stage) =>
+    Effect.gen(function* () {
+      const { all, changes } = yield* countSteps(stage, operation)
+      expect(all).toBeGreaterThan(0)
+      const kills = Sample.spread(numbers(changes), steps)
+      for (const k of kills) {
+        yield* explained(`killed at change ${k} of ${changes}`, killedAt(stage, operation, k))
+      }
+      const failures = Sample.spread(numbers(all), steps)
+      let reached = 0
+      for (const k of failures) {
+        const code = codes[k % codes.length] ?? ""
+        if (yield* explained(`${code} at step ${k} of ${all}`, failingAt(stage, operation, k, code)))
+          reached++
+      }
+      expect(reached).toBeGreaterThan(failures.length * 0.9 - 1)
+      console.log(
+        `${operation.name}: ${all} steps, ${changes} of them changes; killed at ${kills.length}, failing at ${reached}`
       )
-    }
-  })
+    })
+  )

@@ -2,13 +2,13 @@
  * Operations in processes of their own, killed and failing at every call of the system that changes files, SQLite's among
  * them. `AIRLOCK_CRASH_CALLS` says at how many calls of each operation, evenly spread.
  */
-import { expect, layer } from "@effect/vitest"
-import { Effect, Logger, LogLevel } from "effect"
+import { expect } from "@effect/vitest"
+import { Effect } from "effect"
 import * as Fs from "node:fs"
 import * as Bundle from "../support/Bundle.js"
 import type { Operation } from "./Operations.js"
 import type { Stage } from "./Recovery.js"
-import { explained, look, recovers, reset, Stages } from "./Recovery.js"
+import { eachOn, explained, look, recovers, reset } from "./Recovery.js"
 import * as Sample from "./Sample.js"
 import * as Traced from "./Traced.js"
 
@@ -59,48 +59,43 @@ const failing = (file: string, stage: Stage, operation: Operation, moment: Trace
 
 /** Tests of the operations of one side. */
 export const test = (operations: ReadonlyArray<Operation>): void =>
-  layer(Stages.layer, { excludeTestServices: true })("whatever becomes of any call of the system", (it) => {
-    for (const operation of operations.filter(({ name }) => wanted.includes(name))) {
-      it.scoped(
-        `${operation.name} holds what was promised`,
-        () =>
-          Effect.gen(function* () {
-            yield* Traced.needed
-            const stage = yield* Stages
-            const file = yield* program
-            yield* reset(stage)
-            const whole = yield* Traced.run(file, stage, operation)
-            expect(whole.said).toBe("success")
-            const moments = Traced.momentsIn(whole.log)
-            expect(moments.length).toBeGreaterThan(0)
-            let kills = 0
-            const tried = Sample.spread(moments.filter(Traced.isChange), most)
-            for (const moment of tried) {
-              const what = `killed at ${moment.call} ${moment.k}`
-              if (yield* explained(what, killed(file, stage, operation, moment))) kills++
-            }
-            expect(kills).toBeGreaterThan(tried.length * 0.8 - 1)
-            // What was killed left its private copies; the next process removes them.
-            expect(Fs.readdirSync(Traced.temporary(stage)).length).toBeGreaterThan(0)
-            yield* reset(stage)
-            expect(yield* Traced.runInOrder(file, stage, operation)).toBe("success")
-            expect(Fs.readdirSync(Traced.temporary(stage))).toEqual([])
-            const fallible = Sample.spread(
-              moments.flatMap((moment) => {
-                const code = errors[moment.call]
-                return code === undefined ? [] : [{ ...moment, code }]
-              }),
-              Math.floor(most / 4)
-            )
-            for (const moment of fallible) {
-              const what = `${moment.code} at ${moment.call} ${moment.k}`
-              yield* explained(what, failing(file, stage, operation, moment, moment.code))
-            }
-            console.log(
-              `${operation.name}: ${moments.length} calls, ${moments.filter(Traced.isChange).length} of them change files; killed at ${kills}, failing at ${fallible.length}`
-            )
-          }).pipe(Logger.withMinimumLogLevel(LogLevel.None)),
-        1_200_000
-      )
-    }
-  })
+  eachOn(
+    "whatever becomes of any call of the system",
+    operations.filter(({ name }) => wanted.includes(name)),
+    (operation, stage) =>
+      Effect.gen(function* () {
+        yield* Traced.needed
+        const file = yield* program
+        yield* reset(stage)
+        const whole = yield* Traced.run(file, stage, operation)
+        expect(whole.said).toBe("success")
+        const moments = Traced.momentsIn(whole.log)
+        expect(moments.length).toBeGreaterThan(0)
+        let kills = 0
+        const tried = Sample.spread(moments.filter(Traced.isChange), most)
+        for (const moment of tried) {
+          const what = `killed at ${moment.call} ${moment.k}`
+          if (yield* explained(what, killed(file, stage, operation, moment))) kills++
+        }
+        expect(kills).toBeGreaterThan(tried.length * 0.8 - 1)
+        // What was killed left its private copies; the next process removes them.
+        expect(Fs.readdirSync(Traced.temporary(stage)).length).toBeGreaterThan(0)
+        yield* reset(stage)
+        expect(yield* Traced.runInOrder(file, stage, operation)).toBe("success")
+        expect(Fs.readdirSync(Traced.temporary(stage))).toEqual([])
+        const fallible = Sample.spread(
+          moments.flatMap((moment) => {
+            const code = errors[moment.call]
+            return code === undefined ? [] : [{ ...moment, code }]
+          }),
+          Math.floor(most / 4)
+        )
+        for (const moment of fallible) {
+          const what = `${moment.code} at ${moment.call} ${moment.k}`
+          yield* explained(what, failing(file, stage, operation, moment, moment.code))
+        }
+        console.log(
+          `${operation.name}: ${moments.length} calls, ${moments.filter(Traced.isChange).length} of them change files; killed at ${kills}, failing at ${fallible.length}`
+        )
+      })
+  )

@@ -2,8 +2,9 @@
  * What has to be so after a process was killed, or an operation failed: at once, after a host and an agent were
  * started, and after the operation was asked for again.
  */
-import { expect } from "@effect/vitest"
-import { Cause, Context, Effect, Layer } from "effect"
+import { afterAll, describe, expect, it } from "@effect/vitest"
+import type { Scope } from "effect"
+import { Cause, Context, Effect, Layer, Logger, LogLevel, ManagedRuntime } from "effect"
 import type { ChannelAdapter } from "effect-airlock"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -85,3 +86,23 @@ export const recovers = (stage: Stage, operation: Operation, isReal = false) =>
 
 export const explained = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>) =>
   Effect.catchAllCause(effect, (cause) => Effect.die(new Error(`${what}:\n${Cause.pretty(cause)}`)))
+
+/** A test of each operation, on one stage. Time is real, because processes take it. */
+export const eachOn = (
+  what: string,
+  operations: ReadonlyArray<Operation>,
+  holds: (operation: Operation, stage: Stage) => Effect.Effect<void, unknown, Scope.Scope>
+): void => {
+  describe(what, () => {
+    const runtime = ManagedRuntime.make(Stages.layer)
+    afterAll(() => runtime.dispose())
+    for (const operation of operations) {
+      const test = Effect.flatMap(Stages, (stage) => holds(operation, stage))
+      it(
+        `${operation.name} holds what was promised`,
+        () => runtime.runPromise(test.pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None))),
+        1_200_000
+      )
+    }
+  })
+}

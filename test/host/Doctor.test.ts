@@ -1,12 +1,13 @@
 import { NodeContext } from "@effect/platform-node"
-import { describe, expect, it } from "@effect/vitest"
-import type { Clock} from "effect";
+import { afterAll, describe, expect, it } from "@effect/vitest"
+import type { Clock } from "effect"
 import { Duration, Effect, Layer, Schema } from "effect"
 import type { Session } from "effect-airlock"
 import { Doctor, SessionManager } from "effect-airlock"
 import * as ChildProcess from "node:child_process"
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
+import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Fixtures from "../storage/Fixtures.js"
 import * as DoctorText from "../../src/host/DoctorText.js"
@@ -69,13 +70,6 @@ interface Place {
   readonly original: string
 }
 
-/** The host's own inbound.db, for a host that does not keep one yet. */
-const withOriginal = ({ folder, original }: Place) => {
-  if (Fs.existsSync(Path.join(original, "inbound.db"))) return
-  Fs.mkdirSync(original, { recursive: true })
-  Fs.copyFileSync(Path.join(folder, "inbound.db"), Path.join(original, "inbound.db"))
-}
-
 const placeOf = (dataDir: string, { agentGroupId, sessionId }: Session.SessionRef): Place => ({
   dataDir,
   ref: { agentGroupId, sessionId },
@@ -102,17 +96,27 @@ const fill = (name: string) =>
     return { session, sent: sent.id }
   }).pipe(Effect.scoped)
 
+const made = Effect.gen(function* () {
+  const dataDir = Fs.mkdtempSync(Path.join(Os.tmpdir(), "airlock-test-"))
+  const sessions = yield* Effect.all({ one: fill("chat"), other: fill("other") }).pipe(
+    Effect.provide(TestHost.layerAt(dataDir))
+  )
+  return { dataDir, ...sessions }
+})
+
+/** Made once, and copied for each test. */
+const template = Effect.runSync(Effect.cached(made))
+
+afterAll(() =>
+  Effect.runPromise(Effect.map(template, ({ dataDir }) => Fs.rmSync(dataDir, { recursive: true })))
+)
+
 /** A data directory with two sessions, which its host has left in order. */
 const directory = Effect.gen(function* () {
+  const { dataDir: from, one, other } = yield* template
   const dataDir = yield* TestHost.temporaryDirectory
-  const { other, session, sent } = yield* Effect.gen(function* () {
-    const { session, sent } = yield* fill("chat")
-    return { session, sent, other: (yield* fill("other")).session }
-  }).pipe(Effect.provide(TestHost.layerAt(dataDir)))
-  const place = placeOf(dataDir, session)
-  withOriginal(place)
-  withOriginal(placeOf(dataDir, other))
-  return { ...place, sent, other: placeOf(dataDir, other) }
+  Fs.cpSync(from, dataDir, { recursive: true, preserveTimestamps: true })
+  return { ...placeOf(dataDir, one.session), sent: one.sent, other: placeOf(dataDir, other.session) }
 })
 
 type Directory = Effect.Effect.Success<typeof directory>

@@ -87,8 +87,13 @@ const swap = ({ millis, swap: path, with: other }: Swap): number => {
     Fs.renameSync(place, kept)
     // What the host made in between is in the way.
     if (inodeOf(path) === second && second !== undefined) Fs.renameSync(path, other)
-    Fs.rmSync(path, { recursive: true, force: true })
-    Fs.renameSync(kept, path)
+    // The host may be making something there at this moment.
+    while (inodeOf(path) !== first) {
+      attempt(
+        () => Fs.rmSync(path, { recursive: true, force: true }),
+        () => Fs.renameSync(kept, path)
+      )
+    }
   }
   if (second !== undefined && inodeOf(aside) === second) Fs.renameSync(aside, other)
   return swaps

@@ -19,7 +19,7 @@ import * as TracedHost from "./TracedHost.js"
  * For how long each thing is swapped, and how long an operation may take meanwhile. The tracer stops the host at each call,
  * so it may take twice as long here.
  */
-const swapMillis = Number(process.env["AIRLOCK_HOSTILE_SWAP_MILLIS"] ?? 1000)
+const swapMillis = Number(process.env["AIRLOCK_HOSTILE_SWAP_MILLIS"] ?? 400)
 const millisLimit = Number(process.env["AIRLOCK_HOSTILE_MILLIS"] ?? 2000)
 
 /** What is swapped: what is there, and what comes in its place, made in the session folder itself. */

@@ -21,10 +21,10 @@ const program = Effect.gen(function* () {
     original,
     write: (id: string, more: Partial<Message.InboundMessage> = {}) =>
       manager.writeMessage(session, { id, kind: "chat", content: id, ...more }),
-    writeAll: (ids: ReadonlyArray<string>) =>
+    writeAll: (messages: ReadonlyArray<Pick<Message.InboundMessage, "id" | "content" | "attachments">>) =>
       manager.writeMessages(
         session,
-        ids.map((id) => ({ id, kind: "chat" as const, content: id }))
+        messages.map((message) => ({ kind: "chat" as const, ...message }))
       ),
     stored: () =>
       Raw.query(original, "SELECT id, seq FROM messages_in ORDER BY seq").map(({ id, seq }) => [id, seq]),
@@ -65,12 +65,19 @@ describe("writes that come together", () => {
       const { folder, stored, write, writeAll } = yield* program
       yield* write("old")
       const large = { name: "large", source: { bytes: Buffer.alloc(2000) } }
-      const [good, changed, huge, both, same, last] = yield* Effect.all(
+      const plain = (id: string) => ({ id, content: id })
+      const [good, changed, huge, none, both, same, last] = yield* Effect.all(
         [
           Effect.exit(write("good", { attachments: file("good") })),
           Effect.exit(write("old", { content: "other" })),
           Effect.exit(write("huge", { attachments: [...file("huge"), large] })),
-          Effect.exit(writeAll(["a", "old", "b"])),
+          Effect.exit(
+            writeAll([
+              { ...plain("none"), attachments: file("none") },
+              { id: "old", content: "other" }
+            ])
+          ),
+          Effect.exit(writeAll([plain("a"), plain("old"), plain("b")])),
           Effect.exit(write("old")),
           Effect.exit(write("last", { attachments: file("last") }))
         ],
@@ -81,6 +88,7 @@ describe("writes that come together", () => {
         cause: { error: { _tag: "DuplicateMessage", operation: "SessionManager.writeMessage" } }
       })
       expect(huge).toMatchObject({ cause: { error: { _tag: "AttachmentTooLarge" } } })
+      expect(none).toMatchObject({ cause: { error: { _tag: "DuplicateMessage" } } })
       expect(both).toMatchObject({ value: [{ seq: 6 }, { seq: 2, alreadyThere: true }, { seq: 8 }] })
       expect(same).toMatchObject({ value: { seq: 2, alreadyThere: true } })
       expect(last).toMatchObject({ value: { seq: 10 } })
@@ -130,18 +138,19 @@ describe("writes that come together", () => {
       const { stored, write } = yield* program
       for (let steps = 0; steps < 40; steps++) {
         const ids = names(4).map((name) => `${steps}-${name}`)
-        const fibers = yield* Effect.forEach(ids, (id) => Effect.fork(write(id)))
+        const fibers = yield* Effect.forEach(ids, (id) => Effect.fork(write(id, { attachments: file(id) })))
         const [first, second, ...others] = fibers
         yield* Effect.repeatN(Effect.yieldNow(), steps)
-        for (const [index, fiber] of [first, second].entries()) {
+        const isStored = (index: number) => stored().some(([id]) => id === ids[index])
+        const told = [false, false]
+        // The second first: the first one leads.
+        for (const [index, fiber] of Array.from([first, second].entries()).reverse()) {
           const exit = yield* Fiber.interrupt(fiber as NonNullable<typeof first>)
-          const isStored = () => stored().some(([id]) => id === ids[index])
-          const then = isStored()
-          if (Exit.isSuccess(exit)) expect(then).toBe(true)
-          yield* Effect.repeatN(Effect.yieldNow(), 20)
-          expect(isStored()).toBe(then)
+          told[index] = isStored(index)
+          if (Exit.isSuccess(exit)) expect(told[index]).toBe(true)
         }
         yield* Fiber.joinAll(others)
+        expect([isStored(0), isStored(1)]).toEqual(told)
         expect(stored().map(([id]) => id)).toEqual(expect.arrayContaining(ids.slice(2)))
       }
       expect(yield* FilePermit.count).toBe(0)

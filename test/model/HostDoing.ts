@@ -1,7 +1,7 @@
 /**
  * What the host does, and what its callers are told.
  */
-import { Clock, Context, Effect } from "effect"
+import { Clock, Context, Effect, Option } from "effect"
 import { Delivery, SessionDb, SessionManager, Sweep } from "effect-airlock"
 import * as Raw from "../support/Raw.js"
 import * as Asked from "./Asked.js"
@@ -17,7 +17,16 @@ const write = (world: World, { context, session }: Host, life: KillSwitch, messa
   Effect.gen(function* () {
     const manager = Context.get(context, SessionManager.SessionManager)
     const before = message.seq
-    const written = yield* manager.writeMessage(session, Asked.toWrite(message))
+    const outcome = yield* manager.writeMessage(session, Asked.toWrite(message)).pipe(
+      Effect.asSome,
+      // Between being tidied away and this, it was written with other content, as if for the first time.
+      Effect.catchIf(
+        (error) => error._tag === "DuplicateMessage" && message.mayBeGone,
+        () => Effect.succeedNone
+      )
+    )
+    if (Option.isNone(outcome)) return
+    const written = outcome.value
     yield* Asked.told(world, life, () => {
       if (before !== undefined && before !== written.seq && !message.mayBeGone) {
         world.ledger.problems.push(`${message.id} was ${before} and is ${written.seq}`)

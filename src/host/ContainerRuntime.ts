@@ -20,6 +20,7 @@ import * as DockerRuntime from "./DockerRuntime.js"
 import * as ProcessRuntime from "./ProcessRuntime.js"
 import type { SessionPaths } from "./SessionPaths.js"
 
+export type { SafeDirectories } from "../storage/SafeDirectory.js"
 export { running, stopped } from "./ContainerState.js"
 export type { ContainerState } from "./ContainerState.js"
 export { ContainerEngineFailed } from "./ContainerEngine.js"

@@ -122,7 +122,7 @@ export const make = (operation: string) =>
       return answered("the action's handler", () => handler(asked))
     }
 
-    return (ref: SessionRef, outgoing: Outgoing): Effect.Effect<Outcome> => {
+    const attempt = (ref: SessionRef, outgoing: Outgoing): Effect.Effect<Outcome> => {
       if (outgoing.row.kind === "system") return act(ref, outgoing)
       const { channelType } = outgoing.address
       return inPlace(
@@ -135,6 +135,9 @@ export const make = (operation: string) =>
         )
       )
     }
+
+    return (ref: SessionRef, outgoing: Outgoing): Effect.Effect<Outcome> =>
+      Effect.annotateLogs(attempt(ref, outgoing), { sessionId: ref.sessionId, messageId: outgoing.id })
   })
 
 const keyOf = (ref: SessionRef, { id, source }: Outgoing): string => `${ref.sessionId}/${source}/${id}`

@@ -11,6 +11,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import type { DatabaseHeader } from "../storage/DatabaseHeader.js"
@@ -74,7 +75,8 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
      * to remove one is up to the agent.
      */
     const replace = Effect.fnUntraced(function* (folder: SafeDirectory, bytes: Uint8Array, subject: Subject) {
-      const failure = Effect.mapError(fromSystemCall(subject, folder.path))
+      const path = Path.join(folder.path, SessionLayout.inbound)
+      const failure = Effect.mapError(fromSystemCall(subject, path))
       const temporary = folder.at(temporaryName)
       const create = Effect.acquireRelease(calls.open(temporary, flags.create, 0o644), calls.close)
       const fd = yield* create.pipe(

@@ -125,6 +125,9 @@ const make = Effect.gen(function* () {
     yield* Effect.acquireUseRelease(calls.open(target, flags.read), calls.sync, calls.close).pipe(
       Effect.mapError(fromSystemCall(subject, target))
     )
+    yield* Effect.logWarning(
+      "There was no inbound.db of the host's own: the one in the session's folder is taken over"
+    ).pipe(Effect.annotateLogs({ sessionId: ref.sessionId, agentGroupId: ref.agentGroupId }))
   }, Effect.scoped)
 
   const ensure = Effect.fnUntraced(function* (ref: SessionRef, subject: Subject, orEmpty: boolean) {

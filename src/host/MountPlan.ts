@@ -22,6 +22,8 @@ import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { SessionPaths } from "./SessionPaths.js"
 
+export type { SafeDirectories } from "../storage/SafeDirectory.js"
+
 /**
  * `source` is an absolute path of the host, `target` one of the container, with `/`.
  *

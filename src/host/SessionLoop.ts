@@ -5,11 +5,13 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { SessionRef } from "../protocol/Session.js"
@@ -61,6 +63,8 @@ export const make = (
       const queue = Turn.makeQueue(concurrency)
       /** The sessions that are worked on, and whether there was word of them meanwhile. */
       const busy = new Map<string, boolean>()
+      /** Why the last look at a session failed. What stays as it is, is told once. */
+      const troubles = new Map<string, string>()
       let running: ReadonlyMap<string, SessionRef> = new Map()
       let lookedAtAll = Number.NEGATIVE_INFINITY
 
@@ -86,9 +90,8 @@ export const make = (
             .work(ref, (effect) => Effect.ensuring(Turn.during(queue)(effect), leaveOnce))
             .pipe(
               Effect.flatMap((at) => setAlarm(key, ref, at)),
-              Effect.catchAllCause((cause) =>
-                Effect.logWarning(`${options.name}: a session was left out`, cause)
-              ),
+              Effect.tap(() => troubles.delete(key)),
+              Effect.catchAllCause((cause) => tell(key, cause)),
               // A fiber takes over from the one that begins it whether it can be interrupted.
               Effect.interruptible,
               Effect.ensuring(leaveOnce),
@@ -98,6 +101,16 @@ export const make = (
               Effect.asVoid
             )
         }).pipe(Effect.uninterruptible)
+
+      const tell = (key: string, cause: Cause.Cause<unknown>) => {
+        const why = Option.getOrElse(Option.map(Cause.failureOption(cause), String), () =>
+          Cause.pretty(cause)
+        )
+        const isKnown = troubles.get(key) === why
+        troubles.set(key, why)
+        const message = `${options.name}: a session was left out`
+        return isKnown ? Effect.logDebug(message, why) : Effect.logWarning(message, why)
+      }
 
       const setAlarm = (key: string, ref: SessionRef, at: number) =>
         Number.isFinite(at)

@@ -211,6 +211,11 @@ const make = Effect.gen(function* () {
     if (Option.isSome(destinations)) yield* manager.writeDestinations(session, destinations.value)
     const now = yield* Clock.currentTimeMillis
     memory.liveness = Liveness.started(yield* heartbeatOf(session), now)
+    if (memory.wakes > 0) {
+      yield* Effect.logWarning(
+        "An agent ended without having taken or finished a message, and is started again"
+      ).pipe(Effect.annotateLogs({ sessionId: session.sessionId, startsSoFar: memory.wakes }))
+    }
     memory.wakes = Math.min(memory.wakes + 1, mostWakes)
     const delay = Option.getOrElse(yield* RetryDelay.after(wakeRetries, memory.wakes), () => Duration.zero)
     memory.wakeAt = now + Duration.toMillis(delay)

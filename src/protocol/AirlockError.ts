@@ -191,7 +191,7 @@ export type Resource = typeof Resource.Type
  *
  * - `busy`: locked, or changing faster than it can be copied, for longer than the configured patience
  * - `nested`: the same fiber holds this file open already; use the handle that it has
- * - `missing`: not there; `SessionManager.resolve` gives a session its folder again
+ * - `missing`: not there; `SessionManager.resolve` or `.initFolder` gives a session its folder again
  * - `disk-full`, `not-writable`, `io`: the operating system refused
  * - `too-large`: over the configured limit
  * - `wal-mode`: a write-ahead-log database, whose shared memory does not cross a mount

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Ref, TestClock } from "effect"
+import { Deferred, Effect, Fiber, Logger, Ref, TestClock } from "effect"
 import { ChannelAdapter, Delivery, SessionDb, SessionManager } from "effect-airlock"
 import * as Fs from "node:fs"
 import { SessionActivity } from "../../src/host/SessionActivity.js"
@@ -300,6 +300,39 @@ describe("Delivery.run", () => {
         `Delivery.run: a session was left out agentGroupId=agent sessionId=${broken.session.sessionId}`
       ])
     }).pipe(TestHost.withHost())
+  )
+
+  it.effect(
+    "tells once of trouble that stays as it is, and again when it is another one, or comes back",
+    () =>
+      Effect.gen(function* () {
+        const delivery = yield* Delivery.Delivery
+        const { session } = yield* speaking("broken")
+        const path = `${yield* TestHost.folderOf(session)}/outbound.db`
+        const whole = Fs.readFileSync(path)
+        yield* Effect.flatMap(SessionManager.SessionManager, (manager) =>
+          manager.markContainerRunning(session)
+        )
+        const told: Array<string> = []
+        const logger = Logger.make<unknown, void>(({ message }) => {
+          if (String(message).includes("was left out")) told.push(String(message))
+        })
+        yield* Effect.fork(Effect.provide(delivery.run, Logger.replace(Logger.defaultLogger, logger)))
+        const during = (bytes: string | Buffer) =>
+          Effect.gen(function* () {
+            Fs.writeFileSync(path, bytes)
+            const before = told.length
+            for (let second = 0; second < 5; second++) {
+              yield* TestClock.adjust("1 second")
+              yield* TestHost.pause
+            }
+            return told.slice(before)
+          })
+        expect(yield* during("no database")).toEqual([expect.stringContaining("not-a-database")])
+        expect(yield* during(whole)).toEqual([])
+        expect(yield* during("no database")).toEqual([expect.stringContaining("not-a-database")])
+        expect(yield* during(whole.subarray(0, 5000))).toEqual([expect.stringMatching(/busy|damaged/)])
+      }).pipe(TestHost.withHost({ patience: 0 }))
   )
 
   it.effect("leaves the trouble of one session there (U2), and nothing behind when it is interrupted", () =>

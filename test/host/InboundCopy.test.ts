@@ -135,7 +135,11 @@ describe("the agent's copy of inbound.db", () => {
       Fs.rmSync(copy)
       Fs.mkdirSync(`${copy}/inside`, { recursive: true })
       yield* write("a")
-      expect(yield* Effect.flip(look)).toMatchObject({ _tag: "UnsafePath", reason: "not-a-regular-file" })
+      expect(yield* Effect.flip(look)).toMatchObject({
+        _tag: "UnsafePath",
+        reason: "not-a-regular-file",
+        path: copy
+      })
       Fs.rmSync(copy, { recursive: true })
       yield* look
       expect(ids()).toEqual(["a"])

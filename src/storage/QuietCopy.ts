@@ -1,0 +1,286 @@
+/**
+ * Copying a database and its rollback journal as they were at one moment, while another process may be writing them and
+ * neither locks nor caches are shared with it.
+ *
+ * A copy is good when nothing was written while it was made: before and after, either there was no journal and
+ * the header, size and modification time of the file are the same, or the same journal was there throughout.
+ * SQLite syncs the journal before it touches the database, so a copy of the database followed by a copy of
+ * the journal that was there all along has all that is needed to roll back. Otherwise it is made again. A file whose
+ * name was given to another meanwhile is as good as one that was left alone.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type { BigIntStats } from "node:fs"
+import type { StorageError } from "../protocol/AirlockError.js"
+import { SessionDbCorrupt, SessionDbUnavailable } from "../protocol/AirlockError.js"
+import * as DatabaseFile from "./DatabaseFile.js"
+import * as DatabaseHeader from "./DatabaseHeader.js"
+import * as RollbackJournal from "./RollbackJournal.js"
+import type { SafeDirectory, SafeFile } from "./SafeDirectory.js"
+import { SafeDirectories } from "./SafeDirectory.js"
+import type { Subject } from "./StorageFailure.js"
+import { fromSystemCall } from "./StorageFailure.js"
+import { flags, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface QuietCopyOptions {
+  /** The absolute path of the folder that the file is in. */
+  readonly directory: string
+  readonly name: string
+  /**
+   * `local`: this side sees the file as it is. `mount`: through a mount whose client caches names, sizes and
+   * pages, so the folder is listed and the page cache bypassed.
+   */
+  readonly view: "local" | "mount"
+  /** The newest schema that the caller can read. Left out, it reads any, and decides row by row. */
+  readonly schemaVersion?: number | undefined
+  /** The largest file that is copied, in bytes; also the largest journal. */
+  readonly limit: number
+  /** How long to go on trying while the file keeps changing. */
+  readonly patience: Duration.DurationInput
+}
+
+/**
+ * What a file looked like: equal stamps mean an unchanged file.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ChangeStamp = string
+
+/**
+ * The bytes of a database, in pieces, and of the journal that has to be rolled back in it, if there is one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QuietCopy {
+  readonly database: ReadonlyArray<Uint8Array>
+  readonly journal: ReadonlyArray<Uint8Array> | undefined
+  readonly stamp: ChangeStamp
+}
+
+/** What a file begins with, and what the system says of it. */
+interface Head {
+  readonly head: Buffer
+  readonly stats: BigIntStats
+}
+
+interface Observed {
+  readonly stamp: ChangeStamp
+  readonly head: Buffer
+  readonly inode: bigint
+  /** Absent when there is no journal, or one that has not been written to. */
+  readonly journal: { readonly identity: string; readonly size: bigint } | undefined
+}
+
+/** The file changed while it was looked at. */
+const changing = (subject: Subject) => new SessionDbUnavailable({ ...subject, reason: "busy" })
+
+const isMissing = (error: StorageError): boolean =>
+  error._tag === "SessionDbUnavailable" && error.reason === "missing"
+
+const isGone = (error: StorageError): boolean =>
+  isMissing(error) || (error._tag === "SessionDbUnavailable" && error.code === "ESTALE")
+
+const isChanging = (error: StorageError): boolean =>
+  error._tag === "SessionDbUnavailable" && error.reason === "busy" && error.code === undefined
+
+/**
+ * `copy` and `stamp` are for one who holds the file's permit; see `FilePermit`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = Effect.gen(function* () {
+  const calls = yield* SystemCalls
+  const directories = yield* SafeDirectories
+
+  /**
+   * Uses a file around the page cache, which may be stale, if this is a mount. File systems that want such
+   * reads aligned in memory (local disks, whose cache is never stale) answer EINVAL, and are read as usual.
+   */
+  const withFile = <A>(
+    directory: SafeDirectory,
+    name: string,
+    options: QuietCopyOptions,
+    subject: Subject,
+    use: (file: SafeFile) => Effect.Effect<A, StorageError>
+  ) => {
+    const attempt = (extraFlags: number) =>
+      Effect.scoped(Effect.flatMap(directories.openFile(directory, name, subject, extraFlags), use))
+    return options.view === "local" || flags.direct === 0
+      ? attempt(0)
+      : Effect.catchIf(
+          attempt(flags.direct),
+          (error) => error._tag === "SessionDbUnavailable" && error.code === "EINVAL",
+          () => attempt(0)
+        )
+  }
+
+  const readAt = (fd: number, buffer: Uint8Array, position: number, name: string, subject: Subject) =>
+    calls.read(fd, buffer, position).pipe(Effect.mapError(fromSystemCall(subject, name)))
+
+  /** All of a file, however long its size says it is: sizes are stale through a mount. */
+  const readAll = Effect.fnUntraced(function* (
+    { fd, stats }: SafeFile,
+    name: string,
+    options: QuietCopyOptions,
+    subject: Subject
+  ) {
+    const pieces: Array<Uint8Array> = []
+    let length = 0
+    for (;;) {
+      if (length > options.limit || stats.size > options.limit) {
+        return yield* new SessionDbUnavailable({ ...subject, reason: "too-large" })
+      }
+      const piece = Buffer.allocUnsafeSlow(pieceBytes)
+      const count = yield* readAt(fd, piece, length, name, subject)
+      if (count === 0) return { pieces, length, stats }
+      pieces.push(piece.subarray(0, count))
+      length += count
+      if (length >= pieceBytes) yield* pause
+    }
+  })
+
+  const readHead = ({ fd, stats }: SafeFile, name: string, subject: Subject) => {
+    const head = Buffer.allocUnsafeSlow(4096)
+    return Effect.map(readAt(fd, head, 0, name, subject), (count) => ({
+      head: head.subarray(0, count),
+      stats
+    }))
+  }
+
+  /** The names in the folder. A mount that is asked for one name may answer what it was a second ago; for all, it asks. */
+  const namesIn = (directory: SafeDirectory, subject: Subject) =>
+    calls.list(directory.at(".")).pipe(Effect.mapError(fromSystemCall(subject, directory.path)))
+
+  const journalOf = Effect.fnUntraced(function* (
+    directory: SafeDirectory,
+    options: QuietCopyOptions,
+    subject: Subject
+  ) {
+    const name = DatabaseFile.journalName(options.name)
+    if (options.view === "mount") {
+      const names = yield* namesIn(directory, subject)
+      if (!names.includes(name)) return undefined
+    }
+    return yield* withFile(directory, name, options, subject, (file) => readHead(file, name, subject)).pipe(
+      Effect.map(({ head, stats }) => {
+        const nonce = RollbackJournal.nonce(head)
+        return nonce === undefined ? undefined : { identity: `${stats.ino}.${nonce}`, size: stats.size }
+      }),
+      Effect.catchIf(isMissing, () =>
+        options.view === "mount" ? Effect.fail(changing(subject)) : Effect.succeed(undefined)
+      )
+    )
+  })
+
+  const observedOf = ({ head, stats }: Head, journal: Observed["journal"]): Observed => {
+    const stamp = `${stats.ino}.${stats.size}.${stats.mtimeNs}.${head.subarray(24, 32).toString("hex")}`
+    return {
+      stamp: journal === undefined ? stamp : `${stamp}+${journal.identity}.${journal.size}`,
+      head,
+      inode: stats.ino,
+      journal
+    }
+  }
+
+  const observe = Effect.fnUntraced(function* (
+    directory: SafeDirectory,
+    options: QuietCopyOptions,
+    subject: Subject
+  ) {
+    const journal = yield* journalOf(directory, options, subject)
+    const head = yield* withFile(directory, options.name, options, subject, (file) =>
+      readHead(file, options.name, subject)
+    )
+    return observedOf(head, journal)
+  })
+
+  /**
+   * Reads the file, and looks at it before and after, through one descriptor: that its name is given to another file
+   * meanwhile does no harm. Before, the header is read and then the journal, after, the journal and then the header,
+   * so that a transaction that begins or ends between the two shows in one of them.
+   */
+  const readObserved = (
+    directory: SafeDirectory,
+    file: SafeFile,
+    options: QuietCopyOptions,
+    subject: Subject
+  ) =>
+    Effect.gen(function* () {
+      const { name } = options
+      const head = yield* readHead(file, name, subject)
+      const before = observedOf(head, yield* journalOf(directory, options, subject))
+      const database = yield* readAll(file, name, options, subject)
+      const journal = yield* journalOf(directory, options, subject)
+      const stats = yield* calls.fstat(file.fd).pipe(Effect.mapError(fromSystemCall(subject, name)))
+      const after = observedOf(yield* readHead({ fd: file.fd, stats }, name, subject), journal)
+      return { before, database, after }
+    }).pipe(
+      // Some mounts take a file away from who has it open when its name is given to another.
+      Effect.catchIf(isGone, () => Effect.fail(changing(subject)))
+    )
+
+  /** Whether the name has another file by now. Asked when the one that was read is closed: 9p takes an open one for it. */
+  const isReplaced = (directory: SafeDirectory, inode: bigint, { name }: QuietCopyOptions) =>
+    calls.lstat(directory.at(name)).pipe(
+      Effect.map((stats) => stats.ino !== inode),
+      Effect.orElseSucceed(() => false)
+    )
+
+  const copyOnce = Effect.fnUntraced(function* (options: QuietCopyOptions, subject: Subject) {
+    const directory = yield* directories.open(options.directory, subject)
+    if (options.view === "mount") yield* namesIn(directory, subject)
+    const { after, before, database } = yield* withFile(directory, options.name, options, subject, (file) =>
+      readObserved(directory, file, options, subject)
+    )
+    if (before.journal?.identity !== after.journal?.identity) return yield* changing(subject)
+    const head = Buffer.concat(database.pieces, Math.min(database.length, DatabaseHeader.length))
+    const header = yield* DatabaseFile.check(head, options.schemaVersion ?? Number.POSITIVE_INFINITY, subject)
+
+    if (after.journal === undefined) {
+      const sameHead = before.head.equals(after.head) && head.equals(after.head.subarray(0, head.length))
+      if (!sameHead) return yield* changing(subject)
+      // Some mounts tell the times of the file that has the name now. The one that was read is then nobody's any more.
+      const same = before.stamp === after.stamp || (yield* isReplaced(directory, before.inode, options))
+      if (!same) return yield* changing(subject)
+      if (database.length < header.pages * header.pageSize) return yield* changing(subject)
+      return { database: database.pieces, journal: undefined, stamp: after.stamp }
+    }
+    const name = DatabaseFile.journalName(options.name)
+    const journal = yield* withFile(directory, name, options, subject, (file) =>
+      readAll(file, name, options, subject)
+    ).pipe(Effect.catchIf(isMissing, () => Effect.fail(changing(subject))))
+    const bytes = Buffer.concat(journal.pieces)
+    const identity = `${journal.stats.ino}.${RollbackJournal.nonce(bytes)}`
+    if (identity !== after.journal.identity || !RollbackJournal.isWhole(bytes)) {
+      return yield* changing(subject)
+    }
+    if (RollbackJournal.namesSuperJournal(bytes)) {
+      return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
+    }
+    return { database: database.pieces, journal: journal.pieces, stamp: after.stamp }
+  }, Effect.scoped)
+
+  const copy = (options: QuietCopyOptions, subject: Subject): Effect.Effect<QuietCopy, StorageError> =>
+    Effect.retry(copyOnce(options, subject), { schedule: untilQuiet(options.patience), while: isChanging })
+
+  const stamp = Effect.fnUntraced(function* (options: QuietCopyOptions, subject: Subject) {
+    const directory = yield* directories.open(options.directory, subject)
+    return (yield* observe(directory, options, subject)).stamp
+  }, Effect.scoped)
+
+  return { copy, stamp }
+})
+
+/** A few immediate attempts, because a writer's gap may be short, and then one each millisecond. */
+const untilQuiet = (patience: Duration.DurationInput) =>
+  Schedule.recurs(20).pipe(Schedule.andThen(Schedule.spaced(Duration.millis(1))), Schedule.upTo(patience))

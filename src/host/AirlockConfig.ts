@@ -39,6 +39,11 @@ export interface Limits {
   readonly outboxFileBytes: number
   /** Messages that one `drain` takes from a session. Default 200. */
   readonly drainMessages: number
+  /**
+   * Failed messages that a session may have before it is not drained any more, because each is kept by the host. Default
+   * 10,000.
+   */
+  readonly failures: number
   /** The contents of the messages that one `drain` takes, of which it takes one at least. Default 16 MiB. */
   readonly drainBytes: number
   /** How deep arrays and objects may be nested in content that is JSON, in either direction. Default 100. */
@@ -184,6 +189,7 @@ export const defaultLimits: Limits = {
   databaseRows: 250_000,
   outboxFileBytes: 100 * mebibyte,
   drainMessages: 200,
+  failures: 10_000,
   drainBytes: 16 * mebibyte,
   jsonDepth: 100
 }
@@ -306,7 +312,7 @@ const ownerConfig = Config.all({
  * | `AIRLOCK_STUCK_CLAIMS`, `…_SILENCE`, `…_TOOL` | `stuck` | see `StuckPolicy` |
  * | `AIRLOCK_INTERVALS_DELIVER_RUNNING`, `…_DELIVER_ALL`, `…_SWEEP_RUNNING`, `…_SWEEP_ALL` | `intervals` | see `Intervals` |
  * | `AIRLOCK_CONCURRENCY` | `concurrency` | 16 |
- * | `AIRLOCK_LIMITS_ATTACHMENTS`, `…_ATTACHMENT_BYTES`, `…_MESSAGE_ATTACHMENT_BYTES`, `…_CONTENT_BYTES`, `…_DATABASE_BYTES`, `…_DATABASE_ROWS`, `…_OUTBOX_FILE_BYTES`, `…_DRAIN_MESSAGES`, `…_DRAIN_BYTES`, `…_JSON_DEPTH` | `limits` | see `Limits` |
+ * | `AIRLOCK_LIMITS_ATTACHMENTS`, `…_ATTACHMENT_BYTES`, `…_MESSAGE_ATTACHMENT_BYTES`, `…_CONTENT_BYTES`, `…_DATABASE_BYTES`, `…_DATABASE_ROWS`, `…_OUTBOX_FILE_BYTES`, `…_DRAIN_MESSAGES`, `…_FAILURES`, `…_DRAIN_BYTES`, `…_JSON_DEPTH` | `limits` | see `Limits` |
  *
  * Schedules are for programs only: see `Options`.
  *
@@ -351,6 +357,7 @@ export const config: Config.Config<Settings> = Config.nested(
       databaseRows: limit("LIMITS_DATABASE_ROWS", defaultLimits.databaseRows),
       outboxFileBytes: limit("LIMITS_OUTBOX_FILE_BYTES", defaultLimits.outboxFileBytes),
       drainMessages: limit("LIMITS_DRAIN_MESSAGES", defaultLimits.drainMessages),
+      failures: limit("LIMITS_FAILURES", defaultLimits.failures),
       drainBytes: limit("LIMITS_DRAIN_BYTES", defaultLimits.drainBytes),
       jsonDepth: limit("LIMITS_JSON_DEPTH", defaultLimits.jsonDepth)
     })

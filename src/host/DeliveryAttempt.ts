@@ -50,10 +50,15 @@ export const make = (operation: string) =>
      * none of another channel.
      */
     const places = new Map<string, Turn.Queue>()
-    const inPlace = (ref: SessionRef, channelType: string | null, attempt: Effect.Effect<Outcome>) =>
+    const inPlace = (
+      { agentGroupId, sessionId }: SessionRef,
+      channelType: string | null,
+      what: "messages" | "files",
+      attempt: Effect.Effect<Outcome>
+    ) =>
       Effect.suspend(() => {
-        const key = JSON.stringify([ref.agentGroupId, ref.sessionId, channelType])
-        const queue = places.get(key) ?? Turn.makeQueue(concurrency)
+        const key = JSON.stringify([agentGroupId, sessionId, channelType, what])
+        const queue = places.get(key) ?? Turn.makeQueue(what === "files" ? 1 : concurrency)
         places.set(key, queue)
         const forget = Effect.sync(() => {
           if (queue.present.length === 0 && places.get(key) === queue) places.delete(key)
@@ -125,15 +130,19 @@ export const make = (operation: string) =>
     const attempt = (ref: SessionRef, outgoing: Outgoing): Effect.Effect<Outcome> => {
       if (outgoing.row.kind === "system") return act(ref, outgoing)
       const { channelType } = outgoing.address
-      return inPlace(
+      const send = inPlace(
         ref,
         channelType,
+        "messages",
         Effect.flatMap(envelopeOf(ref, outgoing), (envelope) =>
           channelType === "agent"
             ? answered("the way to the other agent", () => agents.deliver(envelope, outgoing.returnTo))
             : answered("the adapter", () => adapter.deliver(envelope))
         )
       )
+      // Files are in memory until they are sent, so of those messages there is one at a time.
+      const hasFiles = outgoing.source === "agent" && declaredFiles(outgoing.row.content).length > 0
+      return hasFiles ? inPlace(ref, channelType, "files", send) : send
     }
 
     return (ref: SessionRef, outgoing: Outgoing): Effect.Effect<Outcome> =>

@@ -175,6 +175,18 @@ export const fail = (own: SqlClient, key: MessageKey, at: string, reason: string
   )
 
 /**
+ * How many messages are in the list of failures.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const countFailures = (own: SqlClient): Effect.Effect<number, SqlError> =>
+  Effect.map(
+    own<{ readonly count: number }>`SELECT count(*) AS count FROM airlock_delivery WHERE state = 'failed'`,
+    ([row]) => row?.count ?? 0
+  )
+
+/**
  * Puts messages into the list of failures that were not tried: any number of the agent's with two statements.
  *
  * @since 0.1.0

@@ -11,6 +11,7 @@ import * as Either from "effect/Either"
 import * as Path from "node:path"
 import type { OutboundRow } from "../protocol/Message.js"
 import type { SessionRef } from "../protocol/Session.js"
+import { SessionDbUnavailable } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import * as FilePermit from "../storage/FilePermit.js"
@@ -105,6 +106,9 @@ const withinBytes = <A>(
   return end === -1 ? messages : messages.slice(0, end)
 }
 
+/** How many failures of one look are logged one by one. */
+const mostLogged = 20
+
 /**
  * Gives the function that takes. The lanes that it takes are marked as busy, and are in `marked`, also when it is
  * interrupted: whoever called it has to send them, or to take them out again.
@@ -116,6 +120,14 @@ export const make = (operation: string) =>
   Effect.gen(function* () {
     const { limits, unknownDeliveries } = yield* AirlockConfig
     const db = yield* SessionDb
+
+    /** Each failure stays in the host's own file, whatever the agent does with its row. */
+    const refuseFlood = (own: SqlClient) =>
+      Effect.flatMap(DeliveryLedger.countFailures(own), (count) =>
+        count < limits.failures
+          ? Effect.void
+          : Effect.fail(new SessionDbUnavailable({ operation, resource: "outbound", reason: "too-large" }))
+      )
 
     /** What is to be done, from what both files hold. */
     const plan = Effect.fnUntraced(function* (memory: Memory, now: number, own: SqlClient, agent: SqlClient) {
@@ -205,13 +217,15 @@ export const make = (operation: string) =>
       const planned = yield* db.transaction(
         ref,
         (own) =>
-          Effect.tap(plan(memory, now, own, agent), ({ failures, lanes }) =>
-            Effect.gen(function* () {
-              yield* DeliveryLedger.failAll(own, failures, at)
-              for (const [first] of lanes.values()) {
-                if (first !== undefined) yield* DeliveryLedger.begin(own, first, first.attempt, at)
-              }
-            })
+          Effect.tap(
+            Effect.zipRight(refuseFlood(own), plan(memory, now, own, agent)),
+            ({ failures, lanes }) =>
+              Effect.gen(function* () {
+                yield* DeliveryLedger.failAll(own, failures, at)
+                for (const [first] of lanes.values()) {
+                  if (first !== undefined) yield* DeliveryLedger.begin(own, first, first.attempt, at)
+                }
+              })
           ),
         { operation }
       )
@@ -226,7 +240,10 @@ export const make = (operation: string) =>
         memory.busy.add(lane)
         marked.add(lane)
       }
-      for (const { id, reason } of planned.failures) yield* logFailure(ref, id, reason)
+      for (const { id, reason } of planned.failures.slice(0, mostLogged)) yield* logFailure(ref, id, reason)
+      if (planned.failures.length > mostLogged) {
+        yield* logFailure(ref, `${planned.failures.length - mostLogged} more`, "see Delivery.failures")
+      }
       const taken: Taken = {
         lanes: Array.from(planned.lanes, ([name, messages]) => ({ name, messages })),
         nextAt: isMore ? now : planned.nextAt,

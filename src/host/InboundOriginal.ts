@@ -31,6 +31,7 @@ import { SqliteDriver } from "../storage/SqliteDriver.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
 import { flags, SystemCalls } from "../storage/SystemCalls.js"
+import * as AdoptableSchema from "./AdoptableSchema.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import { SessionPaths } from "./SessionPaths.js"
 import * as SessionSchema from "./SessionSchema.js"
@@ -101,7 +102,7 @@ const make = Effect.gen(function* () {
       patience
     }))
 
-  /** Writes what lies in the folder to `target`, if it is a database of tables and indexes and nothing else. */
+  /** Writes what lies in the folder to `target`, if there is nothing in it that SQLite would evaluate. */
   const adopt = Effect.fnUntraced(function* (ref: SessionRef, target: string, subject: Subject) {
     const { client } = yield* snapshots.open(
       {
@@ -116,10 +117,8 @@ const make = Effect.gen(function* () {
       subject
     )
     const asFailure = Effect.mapError(fromSql(subject))
-    const others = yield* asFailure(
-      client`SELECT 1 FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR type = 'table' AND rootpage = 0 LIMIT 1`
-    )
-    if (others.length > 0) return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
+    if (!(yield* asFailure(AdoptableSchema.isPlain(client))))
+      return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
     yield* asFailure(client`PRAGMA query_only = OFF`)
     yield* asFailure(client`VACUUM INTO ${target}`)
     yield* Effect.acquireUseRelease(calls.open(target, flags.read), calls.sync, calls.close).pipe(

@@ -128,6 +128,8 @@ const make = Effect.gen(function* () {
   const clear = Effect.fnUntraced(function* (ref: SessionRef) {
     const path = yield* paths.session(ref)
     if (looked.has(path)) return
+    // Also if it fails: looking is work, and how much of it is up to the agent.
+    looked.add(path)
     yield* Effect.flatMap(paths.original(ref), (file) => directories.open(Path.dirname(file), subject)).pipe(
       Effect.flatMap((directory) => removeUnfinished(directory)),
       Effect.catchIf(isMissing, () => Effect.void)
@@ -135,7 +137,6 @@ const make = Effect.gen(function* () {
     const session = yield* directories.open(path, subject)
     yield* removeUnfinished(session, mostNames)
     yield* removeAttachments(ref, session)
-    looked.add(path)
   }, Effect.scoped)
 
   const logged = <E>(effect: Effect.Effect<void, E>) =>

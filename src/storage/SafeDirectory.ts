@@ -110,7 +110,11 @@ export class SafeDirectories extends Context.Tag("effect-airlock/SafeDirectories
       content: Stream.Stream<Uint8Array, E>,
       subject: Subject
     ) => Effect.Effect<void, Failure | E>
-    /** Removes a file, a link, or a directory with all that is in it, following nothing. Absent is fine. */
+    /**
+     * Removes a file, a link, or a directory with all that is in it, following nothing. Absent is fine. Whoever fills a
+     * directory decides what that takes, so beyond `mostEntries` it ends with the reason `too-large`, and lets others have
+     * their turn meanwhile.
+     */
     readonly remove: (
       directory: SafeDirectory,
       name: string,
@@ -190,16 +194,18 @@ const make = Effect.gen(function* () {
     limit: number,
     subject: Subject
   ) {
-    const chunks: Array<Uint8Array> = []
+    const more: Array<Uint8Array> = []
     let length = 0
+    if (stats.size > limit) return yield* new Unavailable({ ...subject, reason: "too-large" })
+    // As long as it says it is: then nothing has to be put together afterwards.
+    const whole = new Uint8Array(Number(stats.size))
     for (;;) {
-      if (length > limit || stats.size > limit) {
-        return yield* new Unavailable({ ...subject, reason: "too-large" })
-      }
-      const chunk = new Uint8Array(Math.min(pieceBytes, limit + 1 - length))
+      if (length > limit) return yield* new Unavailable({ ...subject, reason: "too-large" })
+      const rest = whole.subarray(length, length + pieceBytes)
+      const chunk = rest.byteLength > 0 ? rest : new Uint8Array(Math.min(4096, limit + 1 - length))
       const count = yield* calls.read(fd, chunk, length).pipe(Effect.mapError(fromSystemCall(subject, name)))
-      if (count === 0) return concat(chunks, length)
-      chunks.push(chunk.subarray(0, count))
+      if (count === 0) return more.length === 0 ? whole.subarray(0, length) : concat([whole, ...more], length)
+      if (rest.byteLength === 0) more.push(chunk.subarray(0, count))
       length += count
       if (length >= pieceBytes) yield* pause
     }
@@ -265,18 +271,32 @@ const make = Effect.gen(function* () {
       )
     )
 
-  const namesIn = Effect.fnUntraced(function* (directory: SafeDirectory) {
-    const names = yield* calls.list(directory.at("."))
+  const namesIn = Effect.fnUntraced(function* (directory: SafeDirectory, { left }: Budget, subject: Subject) {
+    const names = yield* calls.list(directory.at("."), left + 1)
+    if (names.length > left) return yield* new Unavailable({ ...subject, reason: "too-large" })
     if (!names.some((name) => name.includes(replacementCharacter))) return names
     yield* calls.nameAsText(directory.at("."))
-    return yield* calls.list(directory.at("."))
+    return yield* calls.list(directory.at("."), left + 1)
   })
 
+  /** Counts one entry, and lets others have their turn after some. */
+  const spend = (budget: Budget, subject: Subject) =>
+    Effect.suspend(() => {
+      if (budget.left-- <= 0) return Effect.fail(new Unavailable({ ...subject, reason: "too-large" }))
+      return budget.left % entriesPerTurn === 0 ? pause : Effect.void
+    })
+
   /** Empties a directory inside another. What it has of directories moves to the other; how many, it says. */
-  const flatten = Effect.fnUntraced(function* (directory: SafeDirectory, name: string, subject: Subject) {
+  const flatten = Effect.fnUntraced(function* (
+    directory: SafeDirectory,
+    name: string,
+    budget: Budget,
+    subject: Subject
+  ) {
     const inner = yield* openChild(directory, name, subject)
     let moved = 0
-    for (const entry of yield* namesIn(inner)) {
+    for (const entry of yield* namesIn(inner, budget, subject)) {
+      yield* spend(budget, subject)
       const place = `airlock-${yield* Random.nextIntBetween(0, Number.MAX_SAFE_INTEGER)}`
       const move = Effect.tap(calls.rename(inner.at(entry), directory.at(place)), () => moved++)
       yield* unlinkOr(inner, entry, move)
@@ -287,11 +307,13 @@ const make = Effect.gen(function* () {
   /** A tree can be deeper than the number of files that a process may open, so it is made flat on the way. */
   const empty = Effect.fnUntraced(function* (directory: SafeDirectory, name: string, subject: Subject) {
     const top = yield* openChild(directory, name, subject)
+    const budget: Budget = { left: mostEntries }
     let moved: number
     do {
       moved = 0
-      for (const entry of yield* namesIn(top)) {
-        const removeDirectory = flatten(top, entry, subject).pipe(
+      for (const entry of yield* namesIn(top, budget, subject)) {
+        yield* spend(budget, subject)
+        const removeDirectory = flatten(top, entry, budget, subject).pipe(
           Effect.tap((count) => (moved += count)),
           Effect.zipRight(calls.removeDirectory(top.at(entry)))
         )
@@ -327,14 +349,27 @@ const make = Effect.gen(function* () {
   })
 })
 
+/** How many entries of a tree may still be removed. */
+interface Budget {
+  left: number
+}
+
+/**
+ * The most entries of a directory that `remove` removes.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const mostEntries = 10_000
+
+const entriesPerTurn = 64
+
 const piecesOf = (bytes: Uint8Array): ReadonlyArray<Uint8Array> =>
   Array.from({ length: Math.ceil(bytes.byteLength / pieceBytes) }, (_, index) =>
     bytes.subarray(index * pieceBytes, (index + 1) * pieceBytes)
   )
 
 const concat = (chunks: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
-  const first = chunks[0]
-  if (chunks.length === 1 && first !== undefined) return first
   const whole = new Uint8Array(length)
   let at = 0
   for (const chunk of chunks) {

@@ -190,7 +190,12 @@ describe("a folder of another host", () => {
   for (const [what, sql] of [
     ["a trigger", "CREATE TRIGGER t AFTER INSERT ON messages_in BEGIN DELETE FROM delivered; END"],
     ["a view", "CREATE VIEW v AS SELECT 1"],
-    ["a virtual table", "CREATE VIRTUAL TABLE f USING fts5(x)"]
+    ["a virtual table", "CREATE VIRTUAL TABLE f USING fts5(x)"],
+    ["a CHECK", "CREATE TABLE c (x CHECK (instr(zeroblob(200000), zeroblob(100000)||X'01') = 0))"],
+    ["a computed column", "CREATE TABLE g (x, y AS (x + 1))"],
+    ["a computed default", "CREATE TABLE d (x DEFAULT (random()))"],
+    ["an index on an expression", "CREATE INDEX e ON messages_in (instr(content, 'x'))"],
+    ["an index on some rows", "CREATE INDEX w ON messages_in (id) WHERE content > 'x'"]
   ] as const) {
     it.effect(`is refused, and left as it is, if it has ${what}`, () =>
       Effect.gen(function* () {

@@ -72,6 +72,7 @@ describe("AirlockConfig", () => {
         AIRLOCK_LIMITS_DATABASE_BYTES: "5",
         AIRLOCK_LIMITS_OUTBOX_FILE_BYTES: "6",
         AIRLOCK_LIMITS_DRAIN_MESSAGES: "7",
+        AIRLOCK_LIMITS_FAILURES: "11",
         AIRLOCK_LIMITS_DATABASE_ROWS: "8",
         AIRLOCK_LIMITS_DRAIN_BYTES: "9",
         AIRLOCK_LIMITS_JSON_DEPTH: "10"
@@ -104,6 +105,7 @@ describe("AirlockConfig", () => {
           databaseBytes: 5,
           outboxFileBytes: 6,
           drainMessages: 7,
+          failures: 11,
           databaseRows: 8,
           drainBytes: 9,
           jsonDepth: 10

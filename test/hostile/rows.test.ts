@@ -123,7 +123,7 @@ describe("a row of the agent's messages with", () => {
       }
       expect(seen).toEqual(["good"])
       expect((yield* failures).length).toBe(12_000)
-    }).pipe(TestHost.withHost(), Logger.withMinimumLogLevel(LogLevel.None))
+    }).pipe(TestHost.withHost({ limits: { failures: 20_000 } }), Logger.withMinimumLogLevel(LogLevel.None))
   )
 })
 

@@ -1,23 +1,28 @@
-import { describe, expect, it } from "@effect/vitest"
+import { beforeAll, describe, expect, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { Doctor } from "effect-airlock"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
-import { createRequire } from "node:module"
 import * as Path from "node:path"
-import { pathToFileURL } from "node:url"
+import * as Bundle from "./support/Bundle.js"
 import * as TestHost from "./support/TestHost.js"
 
 const root = Path.resolve(import.meta.dirname, "..")
 
+let program = ""
+beforeAll(async () => {
+  program = await Bundle.make("../../src/cli.ts")
+  // Where the command looks for its version, seen from where it is now.
+  Fs.copyFileSync(Path.join(root, "package.json"), Path.join(Path.dirname(program), "../package.json"))
+})
+
 /** Runs the command as a process of its own, in an empty folder. */
 const run = (cwd: string, ...words: ReadonlyArray<string>) => {
-  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href
-  const { status, stderr, stdout } = ChildProcess.spawnSync(
-    process.execPath,
-    ["--import", tsx, Path.join(root, "src", "cli.ts"), ...words],
-    { cwd, encoding: "utf8", timeout: 60_000 }
-  )
+  const { status, stderr, stdout } = ChildProcess.spawnSync(process.execPath, [program, ...words], {
+    cwd,
+    encoding: "utf8",
+    timeout: 60_000
+  })
   return { status, stdout, stderr }
 }
 

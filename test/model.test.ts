@@ -12,7 +12,7 @@ import * as Path from "node:path"
 import * as Command from "./model/Command.js"
 import * as Telling from "./model/Telling.js"
 
-const runs = Number(process.env["AIRLOCK_MODEL_RUNS"] ?? 40)
+const runs = Number(process.env["AIRLOCK_MODEL_RUNS"] ?? 25)
 const seed = Number(process.env["AIRLOCK_MODEL_SEED"] ?? Math.floor(Math.random() * 2 ** 31))
 
 /** In memory, where there is a place for files in it. */

@@ -62,7 +62,9 @@ const commands = {
     const there = () =>
       Fs.readdirSync(`${root}/containers`).some((name) => container(name)?.join(" ") === `${last} running`)
     if (!there()) fail(`Error response from daemon: No such container: ${last}`)
-    Fs.writeFileSync(`${root}/wait-${last}`, String(process.pid))
+    // Whoever sees it finds the number in it.
+    Fs.writeFileSync(`${root}/new-wait-${last}`, String(process.pid))
+    Fs.renameSync(`${root}/new-wait-${last}`, `${root}/wait-${last}`)
     setInterval(() => {
       if (read("broken") !== undefined) fail("connection lost")
       if (!there()) process.exit(0)

@@ -14,8 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
-import type { DatabaseHeader } from "../storage/DatabaseHeader.js"
-import type { OwnHandle } from "../storage/OwnDatabase.js"
+import type { PrivateHandle } from "../storage/PrivateDatabase.js"
 import type { SafeDirectory, SafeFile } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
@@ -25,13 +24,11 @@ import { flags, pause, pieceBytes, SystemCalls } from "../storage/SystemCalls.js
 /** Only one process at a time publishes: it holds the original's lock. What another one left is replaced. */
 const temporaryName = ".inbound.db.new"
 
-/** What the original looked like when it was last found to be published, and the copy then. */
+/** The version of the original that was last found to be published, and what the copy looked like then. */
 interface Noted {
-  readonly original: string
+  readonly original: number
   readonly copy: string
 }
-
-const stateOf = ({ changeCounter, pages }: DatabaseHeader): string => `${changeCounter}.${pages}`
 
 const looksOf = ({ ctimeNs, ino, mtimeNs, size }: SafeFile["stats"]): string =>
   `${ino}.${size}.${mtimeNs}.${ctimeNs}`
@@ -39,7 +36,7 @@ const looksOf = ({ ctimeNs, ino, mtimeNs, size }: SafeFile["stats"]): string =>
 /**
  * Publishing, for the sessions of one host.
  *
- * - `isPublished`: whether the folder has the copy of what the original's header says, and nobody has touched it
+ * - `isPublished`: whether the folder has the copy of this version of the original, and nobody has touched it
  * - `publish`: sees to it that it has, and looks at no more than it must. `folder` is the session's
  * - `publishChanges`: the same, if the original changed since it was last published by this process
  *
@@ -47,15 +44,15 @@ const looksOf = ({ ctimeNs, ino, mtimeNs, size }: SafeFile["stats"]): string =>
  * @category models
  */
 export interface InboundCopies {
-  readonly isPublished: (folder: SafeDirectory, header: DatabaseHeader) => Effect.Effect<boolean>
+  readonly isPublished: (folder: SafeDirectory, version: number) => Effect.Effect<boolean>
   readonly publish: (
     folder: SafeDirectory,
-    original: OwnHandle,
+    original: PrivateHandle,
     subject: Subject
   ) => Effect.Effect<void, StorageError>
   readonly publishChanges: (
     folder: SafeDirectory,
-    original: OwnHandle,
+    original: PrivateHandle,
     subject: Subject
   ) => Effect.Effect<void, StorageError>
 }
@@ -110,25 +107,25 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
 
     const publishWith = (
       folder: SafeDirectory,
-      original: OwnHandle,
+      original: PrivateHandle,
       subject: Subject,
       known: Noted | undefined
     ) =>
       Effect.gen(function* () {
-        const state = stateOf(yield* original.header)
+        const version = yield* original.version
         const bytes = yield* original.bytes
         const same = known === undefined ? yield* looksIfSame(folder, bytes, subject) : undefined
         const copy = same ?? (yield* replace(folder, bytes, subject))
-        noted.set(folder.path, { original: state, copy })
+        noted.set(folder.path, { original: version, copy })
       }).pipe(
         original.client.withTransaction,
         Effect.catchTag("SqlError", (error) => Effect.fail(fromSql(subject)(error)))
       )
 
     return {
-      isPublished: (folder, header) => {
+      isPublished: (folder, version) => {
         const known = noted.get(folder.path)
-        return known === undefined || known.original !== stateOf(header)
+        return known === undefined || known.original !== version
           ? Effect.succeed(false)
           : calls.lstat(folder.at(SessionLayout.inbound)).pipe(
               Effect.map((stats) => looksOf(stats) === known.copy),
@@ -137,11 +134,9 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
       },
       publish: (folder, original, subject) => publishWith(folder, original, subject, undefined),
       publishChanges: (folder, original, subject) =>
-        Effect.flatMap(original.header, (header) => {
+        Effect.flatMap(original.version, (version) => {
           const known = noted.get(folder.path)
-          return known?.original === stateOf(header)
-            ? Effect.void
-            : publishWith(folder, original, subject, known)
+          return known?.original === version ? Effect.void : publishWith(folder, original, subject, known)
         })
     }
   }

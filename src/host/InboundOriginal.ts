@@ -2,13 +2,15 @@
  * The host's own inbound.db, which lies outside of the session's folder.
  *
  * In the folder it would not be the host's: who can write there can put a link, a FIFO or a journal in SQLite's way at
- * any moment, and change what the host decides by. So the folder has a copy only (see `InboundCopy`).
+ * any moment, and change what the host decides by. So the folder has a copy only (see `InboundCopy`), and the original is
+ * a `PrivateDatabase`.
  *
  * A session whose folder another host made, or an older build, has no original yet. It is made from what lies in the
  * folder, once; from then on nothing is read there again.
  *
  * @since 0.1.0
  */
+import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -20,11 +22,11 @@ import { SessionDbCorrupt } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Tables from "../protocol/Tables.js"
-import type { DatabaseHeader } from "../storage/DatabaseHeader.js"
+import * as DatabaseFile from "../storage/DatabaseFile.js"
 import * as NewFile from "../storage/NewFile.js"
-import type { OpenOptions, OwnHandle } from "../storage/OwnDatabase.js"
-import { OwnDatabases } from "../storage/OwnDatabase.js"
 import { OwnedNames } from "../storage/OwnedNames.js"
+import type { PrivateHandle } from "../storage/PrivateDatabase.js"
+import { PrivateDatabases } from "../storage/PrivateDatabase.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import { SqliteDriver } from "../storage/SqliteDriver.js"
@@ -49,9 +51,12 @@ export class InboundOriginal extends Context.Tag("effect-airlock/InboundOriginal
      * Opens it, and brings one of an older build up to date. One that is not there is made from the folder's; without
      * either it is `missing`.
      */
-    readonly open: (ref: SessionRef, subject: Subject) => Effect.Effect<OwnHandle, StorageError, Scope.Scope>
-    /** What its header says, without opening it with SQLite. */
-    readonly header: (ref: SessionRef, subject: Subject) => Effect.Effect<DatabaseHeader, StorageError>
+    readonly open: (
+      ref: SessionRef,
+      subject: Subject
+    ) => Effect.Effect<PrivateHandle, StorageError, Scope.Scope>
+    /** Another number after each commit, without opening it. */
+    readonly version: (ref: SessionRef, subject: Subject) => Effect.Effect<number, StorageError>
     /** Whether it is there. */
     readonly exists: (ref: SessionRef, subject: Subject) => Effect.Effect<boolean, StorageError>
   }
@@ -64,7 +69,7 @@ export class InboundOriginal extends Context.Tag("effect-airlock/InboundOriginal
     SessionDbUnavailable,
     | AirlockConfig
     | SessionPaths
-    | OwnDatabases
+    | PrivateDatabases
     | Snapshots
     | SafeDirectories
     | SqliteDriver
@@ -82,7 +87,7 @@ const isMissing = (error: StorageError): boolean =>
 const make = Effect.gen(function* () {
   const { limits, patience } = yield* AirlockConfig
   const paths = yield* SessionPaths
-  const own = yield* OwnDatabases
+  const databases = yield* PrivateDatabases
   const snapshots = yield* Snapshots
   const directories = yield* SafeDirectories
   const driver = yield* SqliteDriver
@@ -91,16 +96,9 @@ const make = Effect.gen(function* () {
 
   const empty = yield* driver.image(SessionSchema.newInbound).pipe(
     Effect.mapError(fromSql({ operation: "InboundOriginal.layer", resource: "inbound" })),
-    Effect.catchTag("SessionDbCorrupt", (error) => Effect.die(error))
+    Effect.catchTag("SessionDbCorrupt", (error) => Effect.die(error)),
+    Effect.map(DatabaseFile.inLogMode)
   )
-
-  const fileOf = (ref: SessionRef): Effect.Effect<OpenOptions, StorageError> =>
-    Effect.map(paths.original(ref), (path) => ({
-      directory: Path.dirname(path),
-      name: Path.basename(path),
-      schemaVersion: Tables.inboundVersion,
-      patience
-    }))
 
   /** Writes what lies in the folder to `target`, if there is nothing in it that SQLite would evaluate. */
   const adopt = Effect.fnUntraced(function* (ref: SessionRef, target: string, subject: Subject) {
@@ -130,7 +128,8 @@ const make = Effect.gen(function* () {
   }, Effect.scoped)
 
   const ensure = Effect.fnUntraced(function* (ref: SessionRef, subject: Subject, orEmpty: boolean) {
-    const { directory: path, name } = yield* fileOf(ref)
+    const file = yield* paths.original(ref)
+    const [path, name] = [Path.dirname(file), Path.basename(file)]
     yield* calls.makePath(path).pipe(Effect.mapError(fromSystemCall(subject, path)))
     const directory = yield* directories.open(path, subject)
     if (yield* directories.has(directory, name, subject)) return
@@ -153,27 +152,26 @@ const make = Effect.gen(function* () {
   ): Effect.Effect<A, StorageError, R> =>
     Effect.catchIf(use, isMissing, () => Effect.zipRight(ensure(ref, subject, false), use))
 
+  const prepare = (client: SqlClient, version: number) =>
+    version < Tables.inboundVersion ? SessionSchema.upgradeInbound(client) : Effect.void
+
+  const version = (ref: SessionRef, subject: Subject) =>
+    Effect.flatMap(paths.original(ref), (path) => databases.version(path, subject))
+
   const open = Effect.fnUntraced(function* (ref: SessionRef, subject: Subject) {
-    const file = yield* fileOf(ref)
-    const handle = yield* orAdopted(ref, subject, own.open(file, subject))
-    if (handle.schemaVersion < Tables.inboundVersion) {
-      yield* SessionSchema.upgradeInbound(handle.client).pipe(Effect.mapError(fromSql(subject)))
-    }
-    return handle
+    const path = yield* paths.original(ref)
+    const options = { path, schemaVersion: Tables.inboundVersion, patience, prepare }
+    return yield* orAdopted(ref, subject, databases.open(options, subject))
   })
 
   return InboundOriginal.of({
     create: (ref, subject) => ensure(ref, subject, true),
     open,
-    header: (ref, subject) =>
-      Effect.flatMap(fileOf(ref), (file) => orAdopted(ref, subject, own.header(file, subject))),
+    version: (ref, subject) => orAdopted(ref, subject, version(ref, subject)),
     exists: (ref, subject) =>
-      Effect.flatMap(fileOf(ref), ({ directory: path, name }) =>
-        directories.open(path, subject).pipe(
-          Effect.flatMap((directory) => directories.has(directory, name, subject)),
-          Effect.scoped,
-          Effect.catchIf(isMissing, () => Effect.succeed(false))
-        )
+      version(ref, subject).pipe(
+        Effect.as(true),
+        Effect.catchIf(isMissing, () => Effect.succeed(false))
       )
   })
 })

@@ -125,11 +125,11 @@ const make = Effect.gen(function* () {
   ) {
     const subject: Subject = { operation, resource: "inbound" }
     const folder = yield* openFolder(ref, subject)
-    const header = yield* originals.header(ref, subject)
-    if (!(yield* copies.isPublished(folder, header))) {
+    const version = yield* originals.version(ref, subject)
+    if (!(yield* copies.isPublished(folder, version))) {
       yield* copies.publish(folder, yield* originals.open(ref, subject), subject)
     }
-    return `${header.changeCounter}.${header.pages}`
+    return String(version)
   }, Effect.scoped)
 
   const transaction = <A, E>(

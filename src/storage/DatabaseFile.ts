@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { crc32 } from "node:zlib"
 import { SessionDbCorrupt, SessionDbUnavailable } from "../protocol/AirlockError.js"
 import * as DatabaseHeader from "./DatabaseHeader.js"
 import type { Subject } from "./StorageFailure.js"
@@ -47,3 +48,31 @@ export const journalName = (name: string): string => `${name}-journal`
  * @category names
  */
 export const logName = (name: string): string => `${name}-wal`
+
+const setMode = (bytes: Uint8Array, mode: 1 | 2): Uint8Array => bytes.fill(mode, 18, 20)
+
+/**
+ * The same bytes, of a database in write-ahead-log mode. They are changed in place.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const inLogMode = (bytes: Uint8Array): Uint8Array => setMode(bytes, 2)
+
+/**
+ * The same bytes, of a database in rollback-journal mode. They are changed in place.
+ *
+ * In the other mode nobody counts changes. Whoever reads these goes by the counter, which tells any two contents apart.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const inRollbackMode = (bytes: Uint8Array): Uint8Array => {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, DatabaseHeader.length)
+  setMode(bytes, 1)
+  // The change counter, and for which value of it the length in the header is right.
+  for (const at of [24, 92]) view.setUint32(at, 0)
+  const counter = crc32(bytes)
+  for (const at of [24, 92]) view.setUint32(at, counter)
+  return bytes
+}

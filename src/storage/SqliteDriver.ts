@@ -44,6 +44,17 @@ export interface ConnectOptions {
 }
 
 /**
+ * A connection to one file.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Database extends SqlClient.SqlClient {
+  /** The bytes of the file, with what a write-ahead log has that is not in it yet. */
+  readonly bytes: Effect.Effect<Uint8Array, SqlError>
+}
+
+/**
  * @since 0.1.0
  * @category tags
  */
@@ -51,7 +62,7 @@ export class SqliteDriver extends Context.Tag("effect-airlock/SqliteDriver")<
   SqliteDriver,
   {
     /** Opens a connection, and closes it with the scope. */
-    readonly connect: (options: ConnectOptions) => Effect.Effect<SqlClient.SqlClient, SqlError, Scope.Scope>
+    readonly connect: (options: ConnectOptions) => Effect.Effect<Database, SqlError, Scope.Scope>
     /** The bytes of a new database file in which these statements have been run. */
     readonly image: (statements: ReadonlyArray<string>) => Effect.Effect<Uint8Array, SqlError>
   }
@@ -93,8 +104,8 @@ const busyTimeoutMillis = 5
 
 const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
   const driver = yield* openDriver(options.filename)
-  // Held for the whole scope: this client's statements go to the connection itself.
-  const raw = yield* driver.reserve
+  // Held for the whole scope: this client's statements go to the connection itself, which can do more than its type says.
+  const raw = (yield* driver.reserve) as Connection & Pick<SqliteClient.SqliteClient, "export">
   const connection = reliable(raw, options.patience)
   const queue = Turn.makeQueue()
 
@@ -125,7 +136,7 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
     safe: statements as SqlClient.SqlClient,
     withoutTransforms: () => client
   })
-  return client
+  return Object.assign(client, { bytes: Effect.scoped(Effect.zipRight(acquirer, raw.export)) })
 })
 
 const openDriver = (filename: string) =>

@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import type { SessionDbUnavailable } from "../protocol/AirlockError.js"
 import { OwnDatabases } from "./OwnDatabase.js"
 import { OwnedNames } from "./OwnedNames.js"
+import { PrivateDatabases } from "./PrivateDatabase.js"
 import { SafeDirectories } from "./SafeDirectory.js"
 import { Snapshots } from "./Snapshot.js"
 import { SqliteDriver } from "./SqliteDriver.js"
@@ -18,7 +19,8 @@ import { SystemCalls } from "./SystemCalls.js"
  * @since 0.1.0
  * @category models
  */
-export type Storage = OwnDatabases | OwnedNames | SafeDirectories | Snapshots | SqliteDriver | SystemCalls
+export type Storage =
+  OwnDatabases | OwnedNames | PrivateDatabases | SafeDirectories | Snapshots | SqliteDriver | SystemCalls
 
 /**
  * Everything but the two services that touch the operating system and SQLite, for tests that replace those.
@@ -27,10 +29,10 @@ export type Storage = OwnDatabases | OwnedNames | SafeDirectories | Snapshots | 
  * @category layers
  */
 export const layerWithoutCalls: Layer.Layer<
-  OwnDatabases | OwnedNames | SafeDirectories | Snapshots,
+  OwnDatabases | OwnedNames | PrivateDatabases | SafeDirectories | Snapshots,
   SessionDbUnavailable,
   SystemCalls | SqliteDriver
-> = Layer.mergeAll(OwnDatabases.layer, Snapshots.layer).pipe(
+> = Layer.mergeAll(OwnDatabases.layer, PrivateDatabases.layer, Snapshots.layer).pipe(
   Layer.provideMerge(Layer.merge(SafeDirectories.layer, OwnedNames.layer)),
   Layer.provide(NodeFileSystem.layer)
 )

@@ -11,6 +11,7 @@ import { Effect, Layer, Option } from "effect"
 import * as Fs from "node:fs"
 import { OwnDatabases } from "../../src/storage/OwnDatabase.js"
 import { OwnedNames } from "../../src/storage/OwnedNames.js"
+import { PrivateDatabases } from "../../src/storage/PrivateDatabase.js"
 import { SafeDirectories } from "../../src/storage/SafeDirectory.js"
 import { Snapshots } from "../../src/storage/Snapshot.js"
 import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
@@ -84,7 +85,7 @@ const privateFolder = (life: KillSwitch, copies: string) =>
 
 /** `copies` is where the process may keep what is only its own. `seam` may let a step fail. */
 export const layer = (life: KillSwitch, copies: string, seam: Seam.Seam = () => undefined) =>
-  Layer.mergeAll(OwnDatabases.layer, Snapshots.layer).pipe(
+  Layer.mergeAll(OwnDatabases.layer, PrivateDatabases.layer, Snapshots.layer).pipe(
     Layer.provideMerge(Layer.merge(SafeDirectories.layer, OwnedNames.layer)),
     Layer.provide(privateFolder(life, copies)),
     Layer.provideMerge(

@@ -101,7 +101,9 @@ const driver = (seam: Seam) =>
     SqliteDriver.of({
       image: driver.image,
       connect: (options) =>
-        Effect.map(step(seam, "connect", false, driver.connect(options)), (opened) => client(seam, opened))
+        Effect.map(step(seam, "connect", false, driver.connect(options)), (opened) =>
+          Object.assign(client(seam, opened), { bytes: step(seam, "serialize", false, opened.bytes) })
+        )
     })
   )
 

@@ -15,7 +15,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
 import * as DatabaseFile from "./DatabaseFile.js"
@@ -94,15 +96,25 @@ const idleTime = Duration.seconds(30)
 /** How many connections stay open that nobody uses. Each has three descriptors, and a cache of its pages. */
 const mostKept = 128
 
-interface Kept {
+interface Taken {
   readonly database: Database
   readonly scope: Scope.CloseableScope
-  /** Which file it is. The path may have another one by now. */
-  readonly inode: bigint
-  usedAt: number
 }
 
-/** What the files of a database looked like, and the number that was given to that. */
+interface Kept extends Taken {
+  readonly looks: Looks
+  readonly usedAt: number
+}
+
+/** What there is of a database: which file, how long, and all that shows that it was written to. An empty log is none. */
+interface Looks {
+  readonly inode: bigint
+  readonly size: bigint
+  readonly log: string
+  readonly all: string
+}
+
+/** What a database looked like, and the number that was given to that. */
 interface Seen {
   readonly looks: string
   readonly version: number
@@ -117,10 +129,14 @@ const make = Effect.gen(function* () {
   const someKept = yield* Effect.makeLatch()
   let versions = 0
 
-  /** An empty log is as good as none. */
-  const looksOf = (path: string, subject: Subject) =>
+  const lookAt = (path: string, subject: Subject): Effect.Effect<Looks, StorageError> =>
     Effect.gen(function* () {
       const file = yield* calls.lstat(path)
+      if (!file.isFile()) {
+        return yield* new UnsafePath({ operation: subject.operation, path, reason: "not-a-regular-file" })
+      }
+      // SQLite would make a database of it.
+      if (file.size === 0n) return yield* new SessionDbCorrupt({ ...subject, reason: "not-a-database" })
       const log = yield* calls.lstat(DatabaseFile.logName(path)).pipe(
         Effect.map(({ ino, mtimeNs, size }) => (size === 0n ? "" : `${ino}.${size}.${mtimeNs}`)),
         Effect.catchIf(
@@ -128,58 +144,67 @@ const make = Effect.gen(function* () {
           () => Effect.succeed("")
         )
       )
-      return `${file.ino}.${file.size}.${file.mtimeNs} ${log}`
-    }).pipe(Effect.mapError(fromSystemCall(subject, path)))
+      return { inode: file.ino, size: file.size, log, all: `${file.ino}.${file.size}.${file.mtimeNs} ${log}` }
+    }).pipe(Effect.catchTag("SystemCallError", (error) => Effect.fail(fromSystemCall(subject, path)(error))))
 
   const versionOf = Effect.fnUntraced(function* (path: string, subject: Subject) {
-    const looks = yield* looksOf(path, subject)
+    const { all } = yield* lookAt(path, subject)
     const before = seen.get(path)
-    if (before?.looks === looks) return before.version
-    seen.set(path, { looks, version: ++versions })
+    if (before?.looks === all) return before.version
+    seen.set(path, { looks: all, version: ++versions })
     return versions
   })
 
   /** Closing writes the log into the file, which then looks different and is not. */
-  const close = (path: string, { scope }: Kept) =>
+  const close = (path: string, { scope }: Taken) =>
     Effect.gen(function* () {
-      const subject: Subject = { operation: "PrivateDatabases.close", resource: "inbound" }
-      const before = yield* Effect.option(looksOf(path, subject))
+      const look = Effect.option(lookAt(path, { operation: "PrivateDatabases.close", resource: "inbound" }))
+      const before = yield* look
       yield* Scope.close(scope, Exit.void)
+      const after = yield* look
       const known = seen.get(path)
-      if (before._tag === "None" || known?.looks !== before.value) return
-      const after = yield* Effect.option(looksOf(path, subject))
-      if (after._tag === "Some") seen.set(path, { looks: after.value, version: known.version })
+      if (Option.isSome(before) && Option.isSome(after) && known?.looks === before.value.all) {
+        seen.set(path, { looks: after.value.all, version: known.version })
+      }
     }).pipe(Effect.uninterruptible)
 
-  const connect = Effect.fnUntraced(function* (
-    { path, patience, prepare, schemaVersion }: PrivateOptions,
-    size: bigint,
+  /** Whether it is a database that this build can write, and brings it up to date. */
+  const check = Effect.fnUntraced(function* (
+    { path, prepare, schemaVersion }: PrivateOptions,
+    database: Database,
     subject: Subject
   ) {
     const asFailure = Effect.mapError(fromSql(subject))
-    const database = yield* asFailure(driver.connect({ filename: path, patience }))
-    const [mode] = yield* asFailure(database<{ readonly journal_mode: string }>`PRAGMA journal_mode = WAL`)
-    if (mode?.journal_mode !== "wal") return yield* new SessionDbUnavailable({ ...subject, reason: "busy" })
-    yield* asFailure(database`PRAGMA synchronous = FULL`)
     const [about] = yield* asFailure(
       database<{ readonly version: number; readonly bytes: number }>`
         SELECT user_version AS version, page_count * page_size AS bytes
         FROM pragma_user_version, pragma_page_count, pragma_page_size`
     )
     const { bytes = 0, version = 0 } = about ?? {}
+    const { log, size } = yield* lookAt(path, subject)
     // SQLite takes what lacks of the last page for zeros. What the log has may not be in the file yet.
-    if (size < bytes && !(yield* hasLog(path, subject))) {
-      return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
-    }
+    if (size < bytes && log === "") return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
     if (version > schemaVersion) {
       return yield* new SessionDbUnavailable({ ...subject, reason: "newer-schema" })
     }
     yield* asFailure(prepare(database, version))
-    return database
   })
 
-  const hasLog = (path: string, subject: Subject) =>
-    Effect.map(looksOf(path, subject), (looks) => !looks.endsWith(" "))
+  const connect = Effect.fnUntraced(function* (options: PrivateOptions, subject: Subject) {
+    const { path, patience } = options
+    const asFailure = Effect.mapError(fromSql(subject))
+    const database = yield* asFailure(driver.connect({ filename: path, patience }))
+    yield* check(options, database, subject).pipe(
+      // SQLite makes files beside it, and does not say why it could not.
+      Effect.tapError(() =>
+        Effect.mapError(calls.checkWritable(Path.dirname(path)), fromSystemCall(subject, path))
+      )
+    )
+    const [mode] = yield* asFailure(database<{ readonly journal_mode: string }>`PRAGMA journal_mode = WAL`)
+    if (mode?.journal_mode !== "wal") return yield* new SessionDbUnavailable({ ...subject, reason: "busy" })
+    yield* asFailure(database`PRAGMA synchronous = FULL`)
+    return database
+  })
 
   const closeKept = (path: string) =>
     Effect.suspend(() => {
@@ -190,17 +215,12 @@ const make = Effect.gen(function* () {
   /** A connection that may be used: a kept one, if it is on the file that the path has now. */
   const take = Effect.fnUntraced(function* (options: PrivateOptions, subject: Subject) {
     const { path } = options
-    const stats = yield* calls.lstat(path).pipe(
-      Effect.mapError(fromSystemCall(subject, path)),
-      // What is written to a file without a name is lost.
-      Effect.tapError(() => closeKept(path))
-    )
-    if (!stats.isFile()) {
-      return yield* new UnsafePath({ operation: subject.operation, path, reason: "not-a-regular-file" })
-    }
+    // What is written to a file without a name is lost.
+    const looks = yield* Effect.tapError(lookAt(path, subject), () => closeKept(path))
     const known = kept.get(path)
     // As long as it is open, no other file can have its number.
-    if (known?.inode === stats.ino) {
+    if (known?.looks.inode === looks.inode) {
+      if (known.looks.all !== looks.all) yield* check(options, known.database, subject)
       kept.delete(path)
       return known
     }
@@ -208,45 +228,53 @@ const make = Effect.gen(function* () {
     return yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         const scope = yield* Scope.make()
-        const database = yield* restore(Scope.extend(connect(options, stats.size, subject), scope)).pipe(
+        const database = yield* restore(Scope.extend(connect(options, subject), scope)).pipe(
           Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
         )
-        const taken: Kept = { database, scope, inode: stats.ino, usedAt: 0 }
+        const taken: Taken = { database, scope }
         return taken
       })
     )
   })
 
-  const giveBack = Effect.fnUntraced(function* (path: string, taken: Kept) {
-    taken.usedAt = yield* Clock.currentTimeMillis
-    kept.set(path, taken)
+  const giveBack = Effect.fnUntraced(function* (path: string, { database, scope }: Taken) {
+    const looks = yield* Effect.option(
+      lookAt(path, { operation: "PrivateDatabases.open", resource: "inbound" })
+    )
+    if (Option.isNone(looks)) return yield* close(path, { database, scope })
+    kept.set(path, { database, scope, looks: looks.value, usedAt: yield* Clock.currentTimeMillis })
     yield* someKept.open
     const [longestUnused] = kept.keys()
     if (kept.size > mostKept && longestUnused !== undefined) yield* closeKept(longestUnused)
   })
 
   const open = (options: PrivateOptions, subject: Subject) =>
-    Effect.zipRight(
-      FilePermit.hold(options.path, subject),
-      Effect.uninterruptibleMask((restore) =>
-        Effect.gen(function* () {
-          const taken = yield* restore(take(options, subject))
-          const lent = LentClient.make(taken.database)
-          yield* Effect.addFinalizer(() => {
-            lent.end()
-            return lent.isAsBefore() ? giveBack(options.path, taken) : close(options.path, taken)
-          })
-          const handle: PrivateHandle = {
-            client: lent.client,
-            bytes: Effect.map(
-              Effect.mapError(taken.database.bytes, fromSql(subject)),
-              DatabaseFile.inRollbackMode
-            ),
-            version: versionOf(options.path, subject)
-          }
-          return handle
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        // What a failed attempt holds is let go at once, so that it can be tried again in the same scope.
+        const permit = yield* Scope.make()
+        const taken = yield* restore(
+          Effect.zipRight(
+            Scope.extend(FilePermit.hold(options.path, subject), permit),
+            take(options, subject)
+          )
+        ).pipe(Effect.onError((cause) => Scope.close(permit, Exit.failCause(cause))))
+        yield* Effect.addFinalizer((exit) => Scope.close(permit, exit))
+        const lent = LentClient.make(taken.database)
+        yield* Effect.addFinalizer(() => {
+          lent.end()
+          return lent.isAsBefore() ? giveBack(options.path, taken) : close(options.path, taken)
         })
-      )
+        const handle: PrivateHandle = {
+          client: lent.client,
+          bytes: Effect.map(
+            Effect.mapError(taken.database.bytes, fromSql(subject)),
+            DatabaseFile.inRollbackMode
+          ),
+          version: versionOf(options.path, subject)
+        }
+        return handle
+      })
     )
 
   const closeUnused = Effect.gen(function* () {

@@ -45,6 +45,8 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
     readonly fstat: (fd: number) => Call<Fs.BigIntStats>
     readonly lstat: (path: string) => Call<Fs.BigIntStats>
     readonly realpath: (path: string) => Call<string>
+    /** Fails with the reason why nothing could be written there, such as `EROFS`. */
+    readonly checkWritable: (path: string) => Call<void>
     /** Reads at `position` into `buffer`; the number of bytes read, 0 at the end. */
     readonly read: (fd: number, buffer: Uint8Array, position: number) => Call<number>
     /** Writes all of `bytes` at `position`. */
@@ -79,6 +81,7 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
     close: (fd) => Effect.sync(() => Fs.closeSync(fd)),
     fstat: (fd) => attempt("fstat", () => Fs.fstatSync(fd, { bigint: true })),
     lstat: (path) => attempt("lstat", () => Fs.lstatSync(path, { bigint: true })),
+    checkWritable: (path) => attempt("access", () => Fs.accessSync(path, Fs.constants.W_OK)),
     realpath: (path) => attempt("realpath", () => Fs.realpathSync.native(path)),
     read: (fd, buffer, position) =>
       attempt("read", () => Fs.readSync(fd, buffer, 0, buffer.byteLength, position)),

@@ -1,7 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Layer, Option } from "effect"
 import { ChannelAdapter, Delivery, SessionManager, SessionRegistry } from "effect-airlock"
-import * as Fs from "node:fs"
 import { AgentRouter } from "../../src/host/AgentRouter.js"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
@@ -202,7 +201,7 @@ describe("a message for another agent", () => {
       const { delivery, drain, mailbox, other, session } = yield* program
       yield* mailbox.send({ to: "colleague", content: { text: "first" } })
       yield* drain
-      Fs.writeFileSync(TestHost.originalOf((yield* other).folder), "no database")
+      TestHost.replaceOriginal((yield* other).folder, "no database")
       const { id } = yield* mailbox.send({ to: "colleague", content: { text: "second" } })
       expect(yield* drain).toMatchObject({ waiting: [id] })
       expect(yield* delivery.attempted(session)).toMatchObject([{ id, reason: "inbound: not-a-database" }])

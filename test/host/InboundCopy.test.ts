@@ -25,9 +25,7 @@ const program = Effect.gen(function* () {
     write: (id: string) => manager.writeMessage(session, { id, kind: "chat", content: "x" }),
     ids: () => Raw.query(copy, "SELECT id FROM messages_in ORDER BY seq").map(({ id }) => id),
     // Reading a FIFO would never end.
-    isCopy: () =>
-      Fs.lstatSync(copy).isFile() &&
-      Fs.readFileSync(copy).equals(Fs.readFileSync(TestHost.originalOf(folder)))
+    isCopy: () => Fs.lstatSync(copy).isFile() && Fs.readFileSync(copy).equals(TestHost.publishedOf(folder))
   }
 })
 

@@ -157,7 +157,7 @@ describe("Sweep.run", () => {
       const gone = yield* on(yield* TestHost.newSession("gone"))
       const good = yield* on(yield* TestHost.newSession("good"))
       for (const { write } of [corrupt, hanging, gone, good]) yield* write("hello")
-      Fs.writeFileSync(TestHost.originalOf(corrupt.folder), "nothing of the kind".repeat(1000))
+      TestHost.replaceOriginal(corrupt.folder, "nothing of the kind".repeat(1000))
       Fs.rmSync(gone.folder, { recursive: true })
       const { containers } = good
       containers.onWake = ({ sessionId }) =>

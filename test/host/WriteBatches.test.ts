@@ -28,8 +28,7 @@ const program = Effect.gen(function* () {
       ),
     stored: () =>
       Raw.query(original, "SELECT id, seq FROM messages_in ORDER BY seq").map(({ id, seq }) => [id, seq]),
-    /** Grows with each transaction that changes the file. */
-    transactions: () => Fs.readFileSync(original).readUInt32BE(24)
+    transactions: () => Raw.commitsInLog(original)
   }
 })
 
@@ -125,8 +124,8 @@ describe("writes that come together", () => {
 
   it.effect("are told of the same failure if the session cannot be used", () =>
     Effect.gen(function* () {
-      const { original, write } = yield* program
-      Fs.writeFileSync(original, "garbage")
+      const { folder, write } = yield* program
+      TestHost.replaceOriginal(folder, "garbage")
       const errors = yield* Effect.forEach(names(5), (id) => Effect.flip(write(id)), unbounded)
       expect(errors.map(({ _tag }) => _tag)).toEqual(Array(5).fill("SessionDbCorrupt"))
       expect(yield* FilePermit.count).toBe(0)

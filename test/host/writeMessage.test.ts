@@ -461,37 +461,40 @@ describe("SessionManager.writeMessage", () => {
   )
 
   it.effect(
-    "refuses a file that is not a database, is in WAL mode, or is of a newer schema, and leaves it alone",
+    "refuses a file of the host's own that is not a database, is damaged, or is of a newer schema, and leaves it alone",
     () =>
       Effect.gen(function* () {
         const { folder, write } = yield* program
         const path = TestHost.originalOf(folder)
-        const original = Fs.readFileSync(path)
+        const original = Raw.bytes(path)
         const spoilt: ReadonlyArray<readonly [() => void, object]> = [
           [
-            () => Fs.writeFileSync(path, "not a database".repeat(100)),
+            () => TestHost.replaceOriginal(folder, "not a database".repeat(100)),
             { _tag: "SessionDbCorrupt", reason: "not-a-database" }
           ],
-          [() => Fs.writeFileSync(path, ""), { _tag: "SessionDbCorrupt", reason: "not-a-database" }],
           [
-            () => Raw.exec(path, "PRAGMA journal_mode = WAL"),
-            { _tag: "SessionDbUnavailable", reason: "wal-mode" }
+            () => TestHost.replaceOriginal(folder, ""),
+            { _tag: "SessionDbCorrupt", reason: "not-a-database" }
           ],
           [
             () => Raw.exec(path, "PRAGMA user_version = 99"),
             { _tag: "SessionDbUnavailable", reason: "newer-schema" }
           ],
           [
+            () => TestHost.replaceOriginal(folder, original.subarray(0, original.length - 100)),
+            { _tag: "SessionDbCorrupt", reason: "damaged" }
+          ],
+          [
             () =>
-              Fs.writeFileSync(
-                path,
+              TestHost.replaceOriginal(
+                folder,
                 Buffer.concat([original.subarray(0, 4096), Buffer.alloc(original.length - 4096, 1)])
               ),
             { _tag: "SessionDbCorrupt", reason: "damaged" }
           ]
         ]
         for (const [spoil, expected] of spoilt) {
-          Fs.writeFileSync(path, original)
+          TestHost.replaceOriginal(folder, original)
           spoil()
           const before = Fs.readFileSync(path)
           expect(yield* Effect.flip(write({}))).toMatchObject(expected)

@@ -1,11 +1,13 @@
 /**
  * better-sqlite3 without the library, as the other side or a curious person would use it.
  */
+import * as Fs from "node:fs"
 import { createRequire } from "node:module"
 
 interface RawDatabase {
   readonly exec: (sql: string) => void
   readonly close: () => void
+  readonly serialize: () => Buffer
   /** Lets the schema be changed as if it were a table. */
   readonly unsafeMode: () => unknown
   readonly prepare: (sql: string) => {
@@ -44,3 +46,27 @@ export const query = (
 
 /** A connection that the test closes itself. */
 export const open = (path: string): RawDatabase => new Database(path)
+
+/** The file as it is with its log in it. */
+export const bytes = (path: string): Buffer => {
+  const database = new Database(path)
+  try {
+    return database.serialize()
+  } finally {
+    database.close()
+  }
+}
+
+/** How many commits the write-ahead log of a database has; see https://www.sqlite.org/fileformat.html, section 4. */
+export const commitsInLog = (path: string): number => {
+  const log = Fs.existsSync(`${path}-wal`) ? Fs.readFileSync(`${path}-wal`) : Buffer.alloc(0)
+  if (log.length === 0) return 0
+  const [header, frameHeader] = [32, 24]
+  const salts = log.subarray(16, 24)
+  let commits = 0
+  for (let at = header; at < log.length; at += frameHeader + log.readUInt32BE(8)) {
+    const isOfThisLog = log.subarray(at + 8, at + 16).equals(salts)
+    if (isOfThisLog && log.readUInt32BE(at + 4) > 0) commits++
+  }
+  return commits
+}

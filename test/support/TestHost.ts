@@ -18,6 +18,8 @@ import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import * as DatabaseFile from "../../src/storage/DatabaseFile.js"
+import * as Raw from "./Raw.js"
 
 /** A temporary directory, as the file system itself calls it. */
 export const temporaryDirectory = Effect.acquireRelease(
@@ -195,6 +197,18 @@ export const folderOf = (ref: { readonly agentGroupId: string; readonly sessionI
 /** The host's own inbound.db of the session that has a folder. */
 export const originalOf = (folder: string) =>
   Path.join(folder.replace("/v2-sessions/", "/v2-originals/"), "inbound.db")
+
+/** What the host publishes of its own inbound.db. */
+export const publishedOf = (folder: string): Uint8Array =>
+  DatabaseFile.inRollbackMode(Raw.bytes(originalOf(folder)))
+
+/** Puts another file in the place of the host's own inbound.db, as one who restores it does. */
+export const replaceOriginal = (folder: string, content: string | Uint8Array) => {
+  const path = originalOf(folder)
+  for (const beside of ["-wal", "-shm"]) Fs.rmSync(path + beside, { force: true })
+  Fs.writeFileSync(`${path}.other`, content)
+  Fs.renameSync(`${path}.other`, path)
+}
 
 /** Leaves the folder as a host of another build does, which has nothing outside of it. */
 export const forgetOriginal = (folder: string) =>

@@ -38,7 +38,8 @@ const allowed: Record<string, ReadonlyArray<string>> = {
     "@effect/sql-sqlite-node",
     "@effect/experimental",
     "node:fs",
-    "node:path"
+    "node:path",
+    "node:zlib"
   ],
   host: [
     "protocol",

@@ -46,9 +46,10 @@ export interface View {
 const filesBelow = (folder: string): ReadonlyArray<string> =>
   Fs.readdirSync(folder, { recursive: true, encoding: "utf8" })
 
-/** The central database has its log beside it while it is open. */
+/** The host's own databases have their log beside them while they are open. */
 const isTemporary = (path: string): boolean =>
-  !path.startsWith("v2.db-") && /(^|\/)(\.new-|\.inbound\.db)|\.new$|-(journal|wal|shm)$/.test(path)
+  !/^(v2\.db|v2-originals\/.*\/inbound\.db)-(wal|shm)$/.test(path) &&
+  /(^|\/)(\.new-|\.inbound\.db)|\.new$|-(journal|wal|shm)$/.test(path)
 
 const namesIn = (folder: string): ReadonlyArray<string> =>
   Fs.existsSync(folder) ? Fs.readdirSync(folder) : []
@@ -132,8 +133,7 @@ const orphansIn = ({
 /** The agent's copy of inbound.db, if it is not what the host has. */
 const otherCopies = ({ folder }: Session): ReadonlyArray<string> => {
   const copy = Path.join(folder, "inbound.db")
-  const isCopy =
-    Fs.existsSync(copy) && Fs.readFileSync(copy).equals(Fs.readFileSync(TestHost.originalOf(folder)))
+  const isCopy = Fs.existsSync(copy) && Fs.readFileSync(copy).equals(TestHost.publishedOf(folder))
   return isCopy ? [] : [`${Path.basename(folder)}/inbound.db, which is not what the host has`]
 }
 

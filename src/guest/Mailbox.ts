@@ -15,6 +15,7 @@ import type {
   UnsafeAttachmentName
 } from "../protocol/AirlockError.js"
 import type { Destination, InboundRow } from "../protocol/Message.js"
+import type { Durability } from "../storage/Durability.js"
 import * as StorageLayer from "../storage/StorageLayer.js"
 import { Acknowledgements } from "./Acknowledgements.js"
 import * as DueMessages from "./DueMessages.js"
@@ -37,6 +38,7 @@ import * as State from "./SessionState.js"
 import type { Tool } from "./ToolUse.js"
 import * as ToolUse from "./ToolUse.js"
 
+export type { Durability } from "../storage/Durability.js"
 export type { Addressed } from "./Addresses.js"
 export type { Routing } from "./InboundTables.js"
 export type { OutboxFile } from "./Outbox.js"
@@ -59,6 +61,8 @@ export interface MailboxOptions {
   readonly pollInterval?: Duration.DurationInput | undefined
   /** How long to wait for a file that is locked or keeps changing. Default 5 seconds. */
   readonly patience?: Duration.DurationInput | undefined
+  /** What survives what: `process` (the default), a killed process; `power`, a loss of power as well. See `Durability`. */
+  readonly durability?: Durability | undefined
   /** The largest inbound.db that is copied, and the largest attachment that is read. Default 256 MiB. */
   readonly limitBytes?: number | undefined
 }
@@ -180,6 +184,7 @@ export const layerWithoutStorage = (
       SessionFiles.layer({
         directory: options.directory ?? "/workspace",
         patience: Duration.decode(options.patience ?? "5 seconds"),
+        durability: options.durability ?? "process",
         limit: options.limitBytes ?? 256 * 1024 * 1024
       })
     )

@@ -8,6 +8,7 @@ import * as Stream from "effect/Stream"
 import type { StorageError, UnsafeAttachmentName } from "../protocol/AirlockError.js"
 import * as AttachmentName from "../protocol/AttachmentName.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
+import * as Durability from "../storage/Durability.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSystemCall } from "../storage/StorageFailure.js"
@@ -95,6 +96,7 @@ export const make: Effect.Effect<Outbox, never, SafeDirectories | SessionFiles |
     const calls = yield* SystemCalls
     const files = yield* SessionFiles
     const { directory } = files
+    const durably = yield* Durability.make(files.durability)
 
     const place = Effect.fnUntraced(function* (
       id: string,
@@ -110,6 +112,7 @@ export const make: Effect.Effect<Outbox, never, SafeDirectories | SessionFiles |
       for (const { data, name } of files) {
         yield* directories.writeFile(own, name, Stream.make(data), subject)
       }
+      for (const one of [own, outbox, session]) yield* durably.names(one, subject)
     }, Effect.scoped)
 
     const remove = Effect.fnUntraced(function* (id: string, operation: string) {

@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import type { StorageError } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Tables from "../protocol/Tables.js"
+import type { Durability } from "../storage/Durability.js"
 import { OwnDatabases } from "../storage/OwnDatabase.js"
 import type { ChangeStamp, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
@@ -28,6 +29,7 @@ export interface SessionFilesOptions {
   readonly directory: string
   readonly patience: Duration.Duration
   readonly limit: number
+  readonly durability: Durability
 }
 
 /**
@@ -42,6 +44,7 @@ export class SessionFiles extends Context.Tag("effect-airlock/guest/SessionFiles
   {
     readonly directory: string
     readonly limit: number
+    readonly durability: Durability
     /** A program on a private copy of inbound.db as it is now. */
     readonly inbound: <A>(
       operation: string,
@@ -73,7 +76,7 @@ const complete = (sql: SqlClient) =>
     yield* sql.unsafe(`PRAGMA user_version = ${Tables.outboundVersion}`)
   }).pipe(sql.withTransaction)
 
-const make = Effect.fnUntraced(function* ({ directory, limit, patience }: SessionFilesOptions) {
+const make = Effect.fnUntraced(function* ({ directory, durability, limit, patience }: SessionFilesOptions) {
   const own = yield* OwnDatabases
   const snapshots = yield* Snapshots
   const schemaVersion = Tables.outboundVersion
@@ -107,20 +110,23 @@ const make = Effect.fnUntraced(function* ({ directory, limit, patience }: Sessio
       if (version < schemaVersion) yield* complete(sql)
       return yield* use(sql)
     })
-    return own.open({ directory, name: SessionLayout.outbound, schemaVersion, patience }, subject).pipe(
-      Effect.flatMap(({ client, schemaVersion }) =>
-        Effect.mapError(program(client, schemaVersion), (error) =>
-          error instanceof SqlError ? fromSql(subject)(error) : error
-        )
-      ),
-      Effect.scoped,
-      Effect.withTracerEnabled(false)
-    )
+    return own
+      .open({ directory, name: SessionLayout.outbound, schemaVersion, patience, durability }, subject)
+      .pipe(
+        Effect.flatMap(({ client, schemaVersion }) =>
+          Effect.mapError(program(client, schemaVersion), (error) =>
+            error instanceof SqlError ? fromSql(subject)(error) : error
+          )
+        ),
+        Effect.scoped,
+        Effect.withTracerEnabled(false)
+      )
   }
 
   return SessionFiles.of({
     directory,
     limit,
+    durability,
     inbound,
     inboundStamp: (operation) => snapshots.stamp(inboundFile, { operation, resource: "inbound" }),
     outbound,

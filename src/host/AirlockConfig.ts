@@ -14,6 +14,9 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Path from "node:path"
+import type { Durability } from "../storage/Durability.js"
+
+export type { Durability } from "../storage/Durability.js"
 
 /**
  * Past a limit a call fails with a typed error, and nothing is written; a message of the agent goes to the list of
@@ -111,6 +114,11 @@ export interface Settings {
    * as root and an agent that does not. Default: whoever the host runs as.
    */
   readonly owner: Option.Option<Owner>
+  /**
+   * What survives what: `process` (the default), a killed process; `power`, a loss of power as well. See `Durability` for
+   * what that means, and README for what it costs.
+   */
+  readonly durability: Durability
   /** How long to wait for a file that is locked or keeps changing. Default 5 seconds. */
   readonly patience: Duration.Duration
   /** How long `ChannelAdapter.deliver`, or a handler of `SystemActions`, may take. Default 1 minute. */
@@ -160,6 +168,7 @@ export interface Options {
   readonly dataDir: string
   readonly unsafeAttachmentNames?: "rename" | "fail" | undefined
   readonly owner?: Owner | undefined
+  readonly durability?: Durability | undefined
   readonly patience?: Duration.DurationInput | undefined
   readonly deliveryTimeout?: Duration.DurationInput | undefined
   readonly deliveryRetries?: Schedule.Schedule<unknown> | undefined
@@ -243,6 +252,7 @@ export const make = (options: Options): Settings =>
     dataDir: Path.resolve(options.dataDir),
     unsafeAttachmentNames: options.unsafeAttachmentNames ?? "rename",
     owner: Option.fromNullable(options.owner),
+    durability: options.durability ?? "process",
     patience: Duration.decode(options.patience ?? "5 seconds"),
     deliveryTimeout: Duration.decode(options.deliveryTimeout ?? "1 minute"),
     deliveryRetries: options.deliveryRetries ?? defaultDeliveryRetries,
@@ -303,6 +313,7 @@ const ownerConfig = Config.all({
  * | `AIRLOCK_DATA_DIR` | `dataDir` | `./data` |
  * | `AIRLOCK_UNSAFE_ATTACHMENT_NAMES` | `unsafeAttachmentNames` | `rename` |
  * | `AIRLOCK_OWNER_UID`, `AIRLOCK_OWNER_GID` | `owner` | none |
+ * | `AIRLOCK_DURABILITY` | `durability` | `process` |
  * | `AIRLOCK_PATIENCE` | `patience` | `5 seconds` |
  * | `AIRLOCK_DELIVERY_TIMEOUT` | `deliveryTimeout` | `1 minute` |
  * | `AIRLOCK_UNKNOWN_DELIVERIES` | `unknownDeliveries` | `resend` |
@@ -327,6 +338,7 @@ export const config: Config.Config<Settings> = Config.nested(
       "fail"
     )("UNSAFE_ATTACHMENT_NAMES").pipe(Config.withDefault("rename" as const)),
     owner: ownerConfig,
+    durability: Config.literal("process", "power")("DURABILITY").pipe(Config.withDefault("process" as const)),
     patience: Config.duration("PATIENCE").pipe(Config.withDefault(Duration.seconds(5))),
     deliveryTimeout: Config.duration("DELIVERY_TIMEOUT").pipe(Config.withDefault(Duration.minutes(1))),
     unknownDeliveries: Config.literal(

@@ -23,6 +23,7 @@ import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Tables from "../protocol/Tables.js"
 import * as DatabaseFile from "../storage/DatabaseFile.js"
+import * as Durability from "../storage/Durability.js"
 import * as NewFile from "../storage/NewFile.js"
 import { OwnedNames } from "../storage/OwnedNames.js"
 import type { PrivateHandle } from "../storage/PrivateDatabase.js"
@@ -85,7 +86,7 @@ const isMissing = (error: StorageError): boolean =>
   error._tag === "SessionDbUnavailable" && error.reason === "missing"
 
 const make = Effect.gen(function* () {
-  const { limits, patience } = yield* AirlockConfig
+  const { dataDir, durability, limits, patience } = yield* AirlockConfig
   const paths = yield* SessionPaths
   const databases = yield* PrivateDatabases
   const snapshots = yield* Snapshots
@@ -93,6 +94,7 @@ const make = Effect.gen(function* () {
   const driver = yield* SqliteDriver
   const calls = yield* SystemCalls
   const names = yield* OwnedNames
+  const durably = yield* Durability.make(durability)
 
   const empty = yield* driver.image(SessionSchema.newInbound).pipe(
     Effect.mapError(fromSql({ operation: "InboundOriginal.layer", resource: "inbound" })),
@@ -143,6 +145,7 @@ const make = Effect.gen(function* () {
         () => add((temporary) => directories.writeFile(directory, temporary, Stream.make(empty), subject))
       )
     )
+    yield* durably.path(path, dataDir, subject)
   }, Effect.scoped)
 
   const orAdopted = <A, R>(
@@ -160,7 +163,7 @@ const make = Effect.gen(function* () {
 
   const open = Effect.fnUntraced(function* (ref: SessionRef, subject: Subject) {
     const path = yield* paths.original(ref)
-    const options = { path, schemaVersion: Tables.inboundVersion, patience, prepare }
+    const options = { path, schemaVersion: Tables.inboundVersion, patience, durability, prepare }
     return yield* orAdopted(ref, subject, databases.open(options, subject))
   })
 

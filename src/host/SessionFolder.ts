@@ -17,6 +17,7 @@ import * as Path from "node:path"
 import type { SessionDbUnavailable, StorageError } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
+import * as Durability from "../storage/Durability.js"
 import * as NewFile from "../storage/NewFile.js"
 import { OwnedNames } from "../storage/OwnedNames.js"
 import type { SafeDirectory } from "../storage/SafeDirectory.js"
@@ -72,7 +73,7 @@ export class SessionFolder extends Context.Tag("effect-airlock/SessionFolder")<
 }
 
 const make = Effect.gen(function* () {
-  const { owner } = yield* AirlockConfig
+  const { dataDir, durability, owner } = yield* AirlockConfig
   const paths = yield* SessionPaths
   const db = yield* SessionDb
   const originals = yield* InboundOriginal
@@ -80,6 +81,7 @@ const make = Effect.gen(function* () {
   const calls = yield* SystemCalls
   const driver = yield* SqliteDriver
   const names = yield* OwnedNames
+  const durably = yield* Durability.make(durability)
 
   const newOutbound = yield* driver.image(SessionSchema.newOutbound).pipe(
     Effect.mapError(fromSql({ operation: "SessionFolder.layer", resource: "folder" })),
@@ -128,10 +130,12 @@ const make = Effect.gen(function* () {
       yield* writeOutbound(folder, SessionLayout.outbound, subject)
       for (const child of folders) yield* directories.make(folder, child, subject)
       yield* handOver(folder, subject)
+      yield* durably.names(folder, subject)
       yield* calls.rename(parent.at(temporary), parent.at(ref.sessionId)).pipe(
         Effect.catchIf(NewFile.isTaken, () => Effect.void),
         Effect.mapError(fromSystemCall(subject, Path.join(parent.path, ref.sessionId)))
       )
+      yield* durably.path(parent.path, dataDir, subject)
     }).pipe(Effect.scoped)
 
   const complete = (parent: SafeDirectory, name: string, subject: Subject) =>
@@ -147,6 +151,7 @@ const make = Effect.gen(function* () {
         (temporary) => writeOutbound(folder, temporary, subject),
         subject
       )
+      yield* durably.names(folder, subject)
       yield* handOver(folder, subject)
     }).pipe(Effect.scoped)
 

@@ -180,7 +180,7 @@ export class SessionRegistry extends Context.Tag("effect-airlock/SessionRegistry
 }
 
 const openCentral = Effect.gen(function* () {
-  const { dataDir, patience } = yield* AirlockConfig
+  const { dataDir, durability, patience } = yield* AirlockConfig
   const { central } = yield* SessionPaths
   const calls = yield* SystemCalls
   const driver = yield* SqliteDriver
@@ -189,6 +189,10 @@ const openCentral = Effect.gen(function* () {
   const client = yield* driver.connect({ filename: central, patience }).pipe(
     // Only this machine opens the central database, so its shared memory works.
     Effect.tap((client) => client`PRAGMA journal_mode = WAL`),
+    // In this mode NORMAL survives a killed process, and asks the disk for less than FULL does.
+    Effect.tap((client) =>
+      client.unsafe(`PRAGMA synchronous = ${durability === "power" ? "FULL" : "NORMAL"}`)
+    ),
     Effect.mapError(RegistryRows.failure("layerSqlite"))
   )
   return client

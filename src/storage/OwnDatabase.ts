@@ -19,6 +19,7 @@ import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
 import * as DatabaseFile from "./DatabaseFile.js"
 import * as DatabaseHeader from "./DatabaseHeader.js"
+import * as Durability from "./Durability.js"
 import * as FilePermit from "./FilePermit.js"
 import * as RollbackJournal from "./RollbackJournal.js"
 import type { SafeDirectory, SafeFile } from "./SafeDirectory.js"
@@ -40,6 +41,7 @@ export interface OpenOptions {
   readonly schemaVersion: number
   /** How long to go on trying while another process holds a lock. */
   readonly patience: Duration.DurationInput
+  readonly durability: Durability.Durability
 }
 
 /**
@@ -51,10 +53,6 @@ export interface OpenOptions {
 export interface OwnHandle {
   readonly client: SqlClient
   readonly schemaVersion: number
-  /** What the header says now. */
-  readonly header: Effect.Effect<DatabaseHeader.DatabaseHeader, StorageError>
-  /** All of the file, as the last transaction left it. To be asked for in a transaction, so that nobody writes meanwhile. */
-  readonly bytes: Effect.Effect<Uint8Array, StorageError>
 }
 
 /**
@@ -69,11 +67,6 @@ export class OwnDatabases extends Context.Tag("effect-airlock/OwnDatabases")<
       options: OpenOptions,
       subject: Subject
     ) => Effect.Effect<OwnHandle, StorageError, Scope.Scope>
-    /** What the file's header says, without opening it with SQLite. Costs a few microseconds. */
-    readonly header: (
-      options: OpenOptions,
-      subject: Subject
-    ) => Effect.Effect<DatabaseHeader.DatabaseHeader, StorageError>
   }
 >() {
   /**
@@ -166,23 +159,13 @@ const make = Effect.gen(function* () {
     if (mode[0]?.journal_mode !== "delete") {
       return yield* new SessionDbUnavailable({ ...subject, reason: "wal-mode" })
     }
-    const handle: OwnHandle = {
-      client,
-      schemaVersion: header.userVersion,
-      header: readHeader(file, options, subject),
-      bytes: Effect.flatMap(
-        calls.fstat(file.fd).pipe(Effect.mapError(fromSystemCall(subject, path))),
-        (stats) => directories.readOpen({ fd: file.fd, stats }, path, Number(stats.size), subject)
-      )
-    }
+    yield* Effect.mapError(
+      client.unsafe(`PRAGMA synchronous = ${Durability.synchronous(options.durability)}`),
+      asFailure
+    )
+    const handle: OwnHandle = { client, schemaVersion: header.userVersion }
     return handle
   })
-
-  const header = Effect.fnUntraced(function* (options: OpenOptions, subject: Subject) {
-    yield* FilePermit.hold(Path.join(options.directory, options.name), subject)
-    const { file } = yield* openFile(options, subject)
-    return yield* readHeader(file, options, subject)
-  }, Effect.scoped)
 
   /** What a failed attempt had opened and held is let go at once, so that it can be tried again in the same scope. */
   const openOrNothing = (options: OpenOptions, subject: Subject) =>
@@ -198,7 +181,6 @@ const make = Effect.gen(function* () {
     )
 
   return OwnDatabases.of({
-    open: (options, subject) => Effect.withTracerEnabled(openOrNothing(options, subject), false),
-    header: (options, subject) => Effect.withTracerEnabled(header(options, subject), false)
+    open: (options, subject) => Effect.withTracerEnabled(openOrNothing(options, subject), false)
   })
 })

@@ -21,6 +21,7 @@ import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
 import * as DatabaseFile from "./DatabaseFile.js"
+import * as Durability from "./Durability.js"
 import * as FilePermit from "./FilePermit.js"
 import * as LentClient from "./LentClient.js"
 import type { Database } from "./SqliteDriver.js"
@@ -40,6 +41,7 @@ export interface PrivateOptions {
   readonly schemaVersion: number
   /** How long to go on trying while another process holds a lock. */
   readonly patience: Duration.DurationInput
+  readonly durability: Durability.Durability
   /** What a new connection begins with: bringing a file of an older schema (`version`) up to date. */
   readonly prepare: (client: SqlClient, version: number) => Effect.Effect<void, SqlError>
 }
@@ -191,7 +193,7 @@ const make = Effect.gen(function* () {
   })
 
   const connect = Effect.fnUntraced(function* (options: PrivateOptions, subject: Subject) {
-    const { path, patience } = options
+    const { durability, path, patience } = options
     const asFailure = Effect.mapError(fromSql(subject))
     const database = yield* asFailure(driver.connect({ filename: path, patience }))
     yield* check(options, database, subject).pipe(
@@ -202,7 +204,7 @@ const make = Effect.gen(function* () {
     )
     const [mode] = yield* asFailure(database<{ readonly journal_mode: string }>`PRAGMA journal_mode = WAL`)
     if (mode?.journal_mode !== "wal") return yield* new SessionDbUnavailable({ ...subject, reason: "busy" })
-    yield* asFailure(database`PRAGMA synchronous = FULL`)
+    yield* asFailure(database.unsafe(`PRAGMA synchronous = ${Durability.synchronous(durability)}`))
     return database
   })
 

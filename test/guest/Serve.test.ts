@@ -180,7 +180,12 @@ describe("Mailbox.serve", () => {
         Effect.provide(
           Acknowledgements.layer.pipe(
             Layer.provide(
-              SessionFiles.layer({ directory: folder, patience: Duration.seconds(5), limit: 1e9 })
+              SessionFiles.layer({
+                directory: folder,
+                patience: Duration.seconds(5),
+                limit: 1e9,
+                durability: "process"
+              })
             ),
             Layer.provide(StorageLayer.layer)
           )

@@ -9,9 +9,12 @@ describe("the agent's transactions", () => {
   it.effect("do not touch outbound.db before they commit, however much they write", () =>
     Effect.gen(function* () {
       const directory = yield* TestHost.folderOf(yield* TestHost.newSession())
-      const layer = SessionFiles.layer({ directory, patience: Duration.seconds(5), limit: 1e9 }).pipe(
-        Layer.provide(StorageLayer.layer)
-      )
+      const layer = SessionFiles.layer({
+        directory,
+        patience: Duration.seconds(5),
+        limit: 1e9,
+        durability: "process"
+      }).pipe(Layer.provide(StorageLayer.layer))
       const files = Context.get(yield* Layer.build(layer), SessionFiles)
       const size = () => Fs.statSync(`${directory}/outbound.db`).size
       const before = size()

@@ -31,6 +31,7 @@ const withFiles =
       SessionFiles.layer({
         directory,
         patience: Duration.seconds(5),
+        durability: "process",
         limit: 64 * 1024 * 1024
       }).pipe(Layer.provide(Attempts.layer(attempts)))
     )

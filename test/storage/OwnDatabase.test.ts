@@ -31,7 +31,14 @@ const place = (options: Partial<OpenOptions> = {}) =>
     Fixtures.newTable(path)
     const databases = yield* OwnDatabases
     const open = databases.open(
-      { directory: folder, name: "own.db", schemaVersion: 1, patience: "10 seconds", ...options },
+      {
+        directory: folder,
+        name: "own.db",
+        schemaVersion: 1,
+        patience: "10 seconds",
+        durability: "process",
+        ...options
+      },
       subject
     )
     const here: Place = { folder, path, open }
@@ -93,7 +100,13 @@ describe("OwnDatabases.open", () => {
       Fs.symlinkSync(Path.dirname(folder), Path.join(link, "up"))
       const databases = yield* OwnDatabases
       const { client } = yield* databases.open(
-        { directory: Path.join(link, "up", "session"), name: "own.db", schemaVersion: 1, patience: 0 },
+        {
+          directory: Path.join(link, "up", "session"),
+          name: "own.db",
+          schemaVersion: 1,
+          patience: 0,
+          durability: "process"
+        },
         subject
       )
       yield* client`UPDATE t SET v = 5`
@@ -336,7 +349,10 @@ describe("OwnDatabases.open", () => {
       )
       yield* Deferred.await(isOpen)
       const second = yield* Effect.flatMap(OwnDatabases, (databases) =>
-        databases.open({ directory: folder, name: "own.db", schemaVersion: 1, patience: 0 }, subject)
+        databases.open(
+          { directory: folder, name: "own.db", schemaVersion: 1, patience: 0, durability: "process" },
+          subject
+        )
       ).pipe(Effect.scoped, Effect.provide(StorageLayer.layer), Effect.fork)
       const third = yield* Effect.fork(Effect.scoped(open))
       yield* Effect.repeatN(Effect.yieldNow(), 100)

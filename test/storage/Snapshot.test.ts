@@ -146,7 +146,10 @@ describe("a snapshot", () => {
   test("is refused in a fiber that has the file open itself", ({ folder, path }) =>
     Effect.gen(function* () {
       const databases = yield* OwnDatabases
-      yield* databases.open({ directory: folder, name: "agent.db", schemaVersion: 1, patience: 0 }, subject)
+      yield* databases.open(
+        { directory: folder, name: "agent.db", schemaVersion: 1, patience: 0, durability: "process" },
+        subject
+      )
       expect(yield* Effect.flip(open(path))).toMatchObject(unavailable("nested"))
       expect(yield* Effect.flip(stampOf(path))).toMatchObject(unavailable("nested"))
     }))

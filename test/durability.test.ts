@@ -1,0 +1,70 @@
+/**
+ * How often a write waits for the disk, as the system sees it.
+ */
+import { describe, expect, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { spawnSync } from "node:child_process"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import * as Traced from "./crash/Traced.js"
+import * as Bundle from "./support/Bundle.js"
+import * as TestHost from "./support/TestHost.js"
+
+/** What was waited for in each of the writes of `syncing.ts`: the files' own names, in their order. */
+const waitsIn = (log: string): Record<string, ReadonlyArray<string>> => {
+  const waits: Record<string, Array<string>> = {}
+  let current: Array<string> | undefined
+  for (const line of log.split("\n")) {
+    const [, said] = /write\(1<[^>]*>, "(.*)\\n"/.exec(line) ?? []
+    if (said !== undefined) current = said === "-" ? undefined : (waits[said] = [])
+    const [, path] = /(?:fsync|fdatasync)\(\d+<([^>]*)>/.exec(line) ?? []
+    if (path !== undefined) current?.push(Path.basename(path))
+  }
+  return waits
+}
+
+const traced = (durability: "process" | "power") =>
+  Effect.gen(function* () {
+    yield* Traced.needed
+    const dataDir = yield* TestHost.temporaryDirectory
+    const program = yield* Effect.promise(() => Bundle.make("syncing.ts"))
+    const log = Path.join(dataDir, "strace")
+    const { status, stderr } = spawnSync(
+      "strace",
+      ["-f", "-y", "-qq", "-e", "trace=fsync,fdatasync,write", "-o", log, process.execPath, program].concat(
+        Path.join(dataDir, "data"),
+        durability
+      ),
+      { encoding: "utf8" }
+    )
+    expect([status, stderr]).toEqual([0, ""])
+    return waitsIn(Fs.readFileSync(log, "utf8"))
+  }).pipe(Effect.scoped)
+
+const session = expect.stringMatching(/^sess-/)
+const message = expect.stringMatching(/^msg-/)
+
+describe("a write waits for the disk", () => {
+  it.effect("as often as `process` needs", () =>
+    Effect.gen(function* () {
+      const { resolve: _, ...waits } = yield* traced("process")
+      expect(waits).toEqual({
+        write: ["inbound.db-wal"],
+        "write, with a file": ["a", "inbound.db-wal"],
+        "write, four together": ["inbound.db-wal"],
+        send: ["outbound.db-journal", session, "outbound.db-journal", "outbound.db"],
+        "send, with a file": ["a", "outbound.db-journal", session, "outbound.db-journal", "outbound.db"]
+      })
+    })
+  )
+
+  it.effect("as often as `power` needs", () =>
+    Effect.gen(function* () {
+      const { resolve: _, ...waits } = yield* traced("power")
+      expect(waits).toEqual({
+        write: ["inbound.db-wal"]
+      })
+      expect(message).toBe(message)
+    })
+  )
+})

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Scope, TestClock } from "effect"
+import type { Scope } from "effect"
+import { Effect, Exit, Fiber, Layer, TestClock } from "effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as FilePermit from "../../src/storage/FilePermit.js"

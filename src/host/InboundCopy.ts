@@ -122,17 +122,24 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
         Effect.catchTag("SqlError", (error) => Effect.fail(fromSql(subject)(error)))
       )
 
+    /** What is known to be published, if nobody has touched it. */
+    const untouched = (folder: SafeDirectory) => {
+      const known = noted.get(folder.path)
+      return known === undefined
+        ? Effect.succeed(undefined)
+        : calls.lstat(folder.at(SessionLayout.inbound)).pipe(
+            Effect.map((stats) => (looksOf(stats) === known.copy ? known : undefined)),
+            Effect.orElseSucceed(() => undefined)
+          )
+    }
+
     return {
-      isPublished: (folder, version) => {
-        const known = noted.get(folder.path)
-        return known === undefined || known.original !== version
-          ? Effect.succeed(false)
-          : calls.lstat(folder.at(SessionLayout.inbound)).pipe(
-              Effect.map((stats) => looksOf(stats) === known.copy),
-              Effect.orElseSucceed(() => false)
-            )
-      },
-      publish: (folder, original, subject) => publishWith(folder, original, subject, undefined),
+      isPublished: (folder, version) =>
+        noted.get(folder.path)?.original === version
+          ? Effect.map(untouched(folder), (known) => known !== undefined)
+          : Effect.succeed(false),
+      publish: (folder, original, subject) =>
+        Effect.flatMap(untouched(folder), (known) => publishWith(folder, original, subject, known)),
       publishChanges: (folder, original, subject) =>
         Effect.flatMap(original.version, (version) => {
           const known = noted.get(folder.path)

@@ -27,8 +27,11 @@ import { SessionPaths } from "./SessionPaths.js"
 export type { ChangeStamp } from "../storage/Snapshot.js"
 
 /**
- * `operation` is what errors name. `undo` takes back what the program did outside of the database; it runs if
- * the transaction does not commit, before anybody is told.
+ * - `operation`: what errors name
+ * - `undo`: takes back what the program did outside of the database; it runs if the transaction does not commit, before
+ *   anybody is told
+ * - `publish`: when the agent sees what the program did: `now` (the default), or `later`, with the next change or look, for
+ *   what no agent waits for. Copying the database for it takes as long as the database is long
  *
  * @since 0.1.0
  * @category models
@@ -36,6 +39,7 @@ export type { ChangeStamp } from "../storage/Snapshot.js"
 export interface TransactionOptions {
   readonly operation?: string | undefined
   readonly undo?: Effect.Effect<void> | undefined
+  readonly publish?: "now" | "later" | undefined
 }
 
 /**
@@ -77,8 +81,10 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
     ) => Effect.Effect<SqlClient, StorageError, Scope.Scope>
     /** What outbound.db looks like: an equal stamp means that nothing was written to it since. */
     readonly outboundStamp: (ref: SessionRef, operation?: string) => Effect.Effect<ChangeStamp, StorageError>
-    /** The same of the host's inbound.db. If the agent's copy of it is not what it should be, it is then. */
+    /** The same of the host's inbound.db. */
     readonly inboundStamp: (ref: SessionRef, operation?: string) => Effect.Effect<ChangeStamp, StorageError>
+    /** Sees to it that the agent's copy of inbound.db is what it should be. */
+    readonly publish: (ref: SessionRef, operation?: string) => Effect.Effect<void, StorageError>
   }
 >() {
   /**
@@ -105,10 +111,15 @@ const make = Effect.gen(function* () {
   const openFolder = (ref: SessionRef, subject: Subject) =>
     Effect.flatMap(paths.session(ref), (path) => directories.open(path, subject))
 
-  const inbound = Effect.fnUntraced(function* (ref: SessionRef, operation: string = "SessionDb.inbound") {
+  const inbound = Effect.fnUntraced(function* (
+    ref: SessionRef,
+    operation: string = "SessionDb.inbound",
+    publish: TransactionOptions["publish"] = "now"
+  ) {
     const subject: Subject = { operation, resource: "inbound" }
     const folder = yield* openFolder(ref, subject)
     const original = yield* originals.open(ref, subject)
+    if (publish === "later") return original.client
     yield* Effect.addFinalizer(() =>
       copies.publishChanges(folder, original, subject).pipe(
         // What is stored is stored, which is what success promises.
@@ -119,25 +130,19 @@ const make = Effect.gen(function* () {
     return original.client
   })
 
-  const inboundStamp = Effect.fnUntraced(function* (
-    ref: SessionRef,
-    operation: string = "SessionDb.inboundStamp"
-  ) {
+  const publish = Effect.fnUntraced(function* (ref: SessionRef, operation: string = "SessionDb.publish") {
     const subject: Subject = { operation, resource: "inbound" }
     const folder = yield* openFolder(ref, subject)
-    const version = yield* originals.version(ref, subject)
-    if (!(yield* copies.isPublished(folder, version))) {
-      yield* copies.publish(folder, yield* originals.open(ref, subject), subject)
-    }
-    return String(version)
+    if (yield* copies.isPublished(folder, yield* originals.version(ref, subject))) return
+    yield* copies.publish(folder, yield* originals.open(ref, subject), subject)
   }, Effect.scoped)
 
   const transaction = <A, E>(
     ref: SessionRef,
     body: (sql: SqlClient) => Effect.Effect<A, E>,
-    { operation = "SessionDb.transaction", undo = Effect.void }: TransactionOptions = {}
+    { operation = "SessionDb.transaction", publish, undo = Effect.void }: TransactionOptions = {}
   ) =>
-    Effect.flatMap(inbound(ref, operation), (sql) =>
+    Effect.flatMap(inbound(ref, operation, publish), (sql) =>
       sql.withTransaction(body(sql)).pipe(
         Effect.onError(() => undo),
         Effect.uninterruptible,
@@ -157,7 +162,7 @@ const make = Effect.gen(function* () {
     }))
 
   return SessionDb.of({
-    inbound,
+    inbound: (ref, operation) => inbound(ref, operation),
     transaction,
     outbound: (ref, operation = "SessionDb.outbound") =>
       outboundFile(ref).pipe(
@@ -166,7 +171,9 @@ const make = Effect.gen(function* () {
       ),
     outboundStamp: (ref, operation = "SessionDb.outboundStamp") =>
       Effect.flatMap(outboundFile(ref), (file) => snapshots.stamp(file, { operation, resource: "outbound" })),
-    inboundStamp: (ref, operation) => Effect.withTracerEnabled(inboundStamp(ref, operation), false)
+    inboundStamp: (ref, operation = "SessionDb.inboundStamp") =>
+      Effect.map(originals.version(ref, { operation, resource: "inbound" }), String),
+    publish: (ref, operation) => Effect.withTracerEnabled(publish(ref, operation), false)
   })
 })
 

@@ -167,7 +167,7 @@ const make = Effect.gen(function* () {
         yield* createWhole(ref, parent, subject)
       }
       yield* complete(parent, ref.sessionId, subject)
-      yield* db.inboundStamp(ref, operation)
+      yield* db.publish(ref, operation)
     }).pipe(Effect.scoped)
 
   const open = (ref: SessionRef, operation: string) =>

@@ -21,7 +21,7 @@ const program = Effect.gen(function* () {
     session,
     folder,
     copy,
-    look: db.inboundStamp(session),
+    look: db.publish(session),
     write: (id: string) => manager.writeMessage(session, { id, kind: "chat", content: "x" }),
     ids: () => Raw.query(copy, "SELECT id FROM messages_in ORDER BY seq").map(({ id }) => id),
     // Reading a FIFO would never end.

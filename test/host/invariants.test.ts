@@ -247,7 +247,7 @@ describe("invariant 6: a failed write leaves neither a row nor a file", () => {
             // What failed, if anything did, came after the commit: the next look gives the agent its copy.
             if (failed !== undefined)
               expect(TestHost.contentsOf(folder)["inbound.db"]).toEqual(before["inbound.db"])
-            yield* Effect.flatMap(SessionDb.SessionDb, (db) => db.inboundStamp(session))
+            yield* Effect.flatMap(SessionDb.SessionDb, (db) => db.publish(session))
             break
           }
           failures++
@@ -281,7 +281,7 @@ describe("invariant 6: a failed write leaves neither a row nor a file", () => {
           const exit = yield* Effect.exit(manager.resolve(key))
           if ((yield* faults.disarm) === undefined) break
           // What failed may have been the agent's copy only, which the next look writes.
-          if (Exit.isSuccess(exit)) yield* db.inboundStamp(exit.value.session)
+          if (Exit.isSuccess(exit)) yield* db.publish(exit.value.session)
           const { session } = yield* manager.resolve(key)
           const folder = yield* TestHost.folderOf(session)
           expect(Fs.readdirSync(folder).sort()).toEqual(["inbound.db", "inbox", "outbound.db", "outbox"])

@@ -18,10 +18,10 @@ import * as Effect from "effect/Effect"
  * @category queries
  */
 export const has = (agent: SqlClient, name: string): Effect.Effect<boolean, SqlError> =>
-  Effect.gen(function* () {
-    const [table] = yield* agent<{ readonly name: string }>`SELECT name FROM sqlite_schema
-      WHERE type = 'table' AND rootpage > 0 AND name = ${name} COLLATE NOCASE`
-    if (table === undefined) return false
-    const columns = yield* agent<{ readonly hidden: number }>`PRAGMA table_xinfo(${agent(table.name)})`
-    return columns.every(({ hidden }) => hidden === 0)
-  })
+  Effect.map(
+    agent<{
+      readonly hidden: number
+    }>`SELECT hidden FROM sqlite_schema AS definition, pragma_table_xinfo(definition.name)
+      WHERE definition.type = 'table' AND rootpage > 0 AND definition.name = ${name} COLLATE NOCASE`,
+    (columns) => columns.length > 0 && columns.every(({ hidden }) => hidden === 0)
+  )

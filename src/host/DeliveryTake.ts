@@ -156,11 +156,12 @@ export const make = (operation: string) =>
       })
       const idsOf = (messages: typeof planned.messages, wanted: DeliveryLedger.Source) =>
         messages.flatMap(({ id, source }) => (source === wanted ? [id] : []))
-      const sizes = {
-        agent: yield* ofAgent(OutboundQueue.sizes(agent, "messages_out", idsOf(planned.messages, "agent"))),
-        direct: yield* OutboundQueue.sizes(own, "airlock_direct", idsOf(planned.messages, "direct"))
-      }
-      const messages = withinBytes(planned.messages, limits, ({ id, source }) => sizes[source].get(id) ?? 0)
+      const judged = new Map(entries.map((entry) => [DeliveryLedger.textOf(entry), entry]))
+      const messages = withinBytes(
+        planned.messages,
+        limits,
+        (message) => judged.get(DeliveryLedger.textOf(message))?.bytes ?? 0
+      )
       const rows = {
         agent: yield* ofAgent(
           OutboundQueue.contents(agent, "messages_out", idsOf(messages, "agent"), limits)
@@ -177,12 +178,11 @@ export const make = (operation: string) =>
           .filter((id) => !isInHand(id))
           .map((id) => ({ source: "agent" as const, id, reason: "withdrawn by the agent" }))
       ]
-      const judged = new Map(entries.map((entry) => [DeliveryLedger.textOf(entry), entry.row]))
       const lanes = new Map<string, Array<Outgoing>>()
       for (const message of messages) {
         const row = Either.filterOrLeft(
           rows[message.source].get(message.id) ?? Either.left("not a message"),
-          (found) => isSame(judged.get(DeliveryLedger.textOf(message)), found),
+          (found) => isSame(judged.get(DeliveryLedger.textOf(message))?.row, found),
           () => "not a message"
         )
         if (Either.isLeft(row)) failures.push({ source: message.source, id: message.id, reason: row.left })

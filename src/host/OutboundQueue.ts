@@ -17,13 +17,15 @@ import type { MessageKey } from "./DeliveryLedger.js"
 
 /**
  * A message without its content: what decides whether it goes out now, and where. `row` is undefined for one that
- * is not a message: a number that is text, an address that is a blob, or longer than an address can be.
+ * is not a message: a number that is text, an address that is a blob, or longer than an address can be. `bytes` is how
+ * long the content is, 0 if it is not text.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Entry extends MessageKey {
   readonly seq: number
+  readonly bytes: number
   readonly row: typeof EntryRow.Type | undefined
 }
 
@@ -53,8 +55,8 @@ const short = (sql: SqlClient, column: string, as: string) =>
 
 const entryColumns = (sql: SqlClient) =>
   sql.csv([
-    sql`id`,
     sql`seq`,
+    sql`coalesce(octet_length(content), 0) AS bytes`,
     short(sql, "kind", "kind"),
     short(sql, "in_reply_to", "inReplyTo"),
     short(sql, "deliver_after", "deliverAfter"),
@@ -63,26 +65,32 @@ const entryColumns = (sql: SqlClient) =>
     short(sql, "thread_id", "threadId")
   ])
 
-type Candidate = { readonly id: string; readonly seq: unknown }
-
 /** A row before anything is known of it. `id` is null if it is not text of at most `idBytes`; `type` is what it is. */
-type Found = { readonly id: string | null; readonly type: string; readonly seq: unknown }
+interface Found {
+  readonly id: string | null
+  readonly type: string
+  readonly seq: unknown
+  readonly bytes: number
+}
 
 /** What a row is called that has no id, or none that is one. */
 const nameOf = ({ id, seq, type }: Found): string =>
   id ?? `unnamed (${type}, ${isNumber(seq) ? `number ${seq}` : "no number"})`
 
-const toEntries = (source: MessageKey["source"], rows: ReadonlyArray<Candidate>): ReadonlyArray<Entry> => {
+const toEntries = (source: MessageKey["source"], rows: ReadonlyArray<Found>): ReadonlyArray<Entry> => {
   const entries = new Map<string, Entry>()
   for (const row of rows) {
-    // Of several with one id, which only a table without its key can have, the first counts.
-    if (entries.has(row.id)) continue
-    entries.set(row.id, {
+    const id = nameOf(row)
+    const known = entries.get(id)
+    const entry = known ?? {
       source,
-      id: row.id,
+      id,
       seq: typeof row.seq === "number" ? row.seq : Number.MAX_SAFE_INTEGER,
+      bytes: 0,
       row: Either.getOrUndefined(decodeEntry(row))
-    })
+    }
+    // Of several with one id, which only a table without its key can have, the first counts, and the longest.
+    entries.set(id, { ...entry, bytes: Math.max(entry.bytes, row.bytes) })
   }
   return Array.from(entries.values())
 }
@@ -98,7 +106,7 @@ const toEntries = (source: MessageKey["source"], rows: ReadonlyArray<Candidate>)
 export interface Progress {
   readonly seq: number
   readonly rows: number
-  readonly sum: number | null
+  readonly sum: number
   readonly open: ReadonlyArray<number>
 }
 
@@ -108,10 +116,10 @@ const nothing: Progress = { seq: Number.MIN_SAFE_INTEGER, rows: 0, sum: 0, open:
 const isNumber = (seq: unknown): seq is number =>
   typeof seq === "number" && seq > Number.MIN_SAFE_INTEGER && seq <= Number.MAX_SAFE_INTEGER
 
-const extentUpTo = (agent: SqlClient, seq: number) =>
+const extentBetween = (agent: SqlClient, from: number, to: number) =>
   Effect.map(
     agent<Pick<Progress, "rows" | "sum">>`SELECT count(*) AS rows, total(seq) AS sum FROM messages_out
-      WHERE seq > ${nothing.seq} AND seq <= ${seq}`,
+      WHERE seq > ${from} AND seq <= ${to}`,
     ([extent]) => extent ?? { rows: 0, sum: 0 }
   )
 
@@ -151,40 +159,33 @@ export const fromAgent = <E>(
     if (!(yield* AgentTables.has(agent, "messages_out"))) {
       return { entries: [], progress: nothing, gone: [], isCut: false }
     }
-    const extent = yield* extentUpTo(agent, progress.seq)
+    const extent = yield* extentBetween(agent, nothing.seq, progress.seq)
     const from = extent.rows === progress.rows && extent.sum === progress.sum ? progress : nothing
     // Each part of this has an index to use. With COLLATE one had not, and the whole table was read.
     const looked = yield* agent<Found>`SELECT
-        iif(typeof(id) = 'text' AND octet_length(id) <= ${idBytes}, id, NULL) AS id, typeof(id) AS type, seq
+        iif(typeof(id) = 'text' AND octet_length(id) <= ${idBytes}, id, NULL) AS id, typeof(id) AS type,
+        ${entryColumns(agent)}
       FROM messages_out
       WHERE (seq > ${from.seq} OR seq <= ${nothing.seq} OR seq IS NULL
           OR seq IN (SELECT value FROM json_each(${JSON.stringify(from.open)}))
           OR id IN (SELECT value FROM json_each(${JSON.stringify(tried)})))
         AND kind IS NOT 'task_log'
       ORDER BY typeof(seq) NOT IN ('integer', 'real') OR seq <= ${nothing.seq}, seq LIMIT ${entryLimit}`
-    const ids = looked.map((row) => ({ id: nameOf(row), seq: row.seq }))
-    const found = new Set(ids.map(({ id }) => id))
-    const settled = yield* settledAmong(ids.map(({ id }) => id))
-    const open = ids.filter(({ id }) => !settled.has(id))
-    const names = looked.flatMap(({ id }) => (id === null || settled.has(id) ? [] : [id]))
-    const rows =
-      names.length === 0
-        ? []
-        : yield* agent<Candidate>`SELECT ${entryColumns(agent)} FROM messages_out
-            WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(names)}))
-            ORDER BY typeof(seq) <> 'integer', seq LIMIT ${entryLimit}`
-    const isWhole = rows.length < entryLimit
-    const numbers = (all: ReadonlyArray<Candidate>) => all.map(({ seq }) => seq).filter(isNumber)
-    const isFull = ids.length === entryLimit
-    const seq = Math.max(from.seq, ...numbers(ids))
+    const found = new Set(looked.map(nameOf))
+    const settled = yield* settledAmong(looked.map(nameOf))
+    const open = looked.filter((row) => !settled.has(nameOf(row)))
+    const numbers = (all: ReadonlyArray<Found>) => all.map(({ seq }) => seq).filter(isNumber)
+    const isFull = looked.length === entryLimit
+    const seq = Math.max(from.seq, ...numbers(looked))
+    const added = seq === from.seq ? nothing : yield* extentBetween(agent, from.seq, seq)
     // Those that were open and are settled now leave room for others.
     const isRoom = numbers(open).filter((number) => number <= from.seq).length < from.open.length
     return {
-      // What is not found under its own id has one that cannot be read.
-      entries: toEntries("agent", isWhole ? [...rows, ...open] : rows),
+      entries: toEntries("agent", open),
       progress: {
         seq,
-        ...(seq === progress.seq ? extent : yield* extentUpTo(agent, seq)),
+        rows: from.rows + added.rows,
+        sum: from.sum + added.sum,
         open: numbers(open)
       },
       gone: isFull ? [] : tried.filter((id) => !found.has(id)),
@@ -213,32 +214,9 @@ export const has = (agent: SqlClient, id: string): Effect.Effect<boolean, SqlErr
  */
 export const fromHost = (own: SqlClient): Effect.Effect<ReadonlyArray<Entry>, SqlError> =>
   Effect.map(
-    own<Candidate>`SELECT ${entryColumns(own)} FROM airlock_direct WHERE status = 'pending' ORDER BY seq LIMIT ${entryLimit}`,
+    own<Found>`SELECT id, typeof(id) AS type, ${entryColumns(own)} FROM airlock_direct WHERE status = 'pending' ORDER BY seq LIMIT ${entryLimit}`,
     (rows) => toEntries("direct", rows)
   )
-
-/**
- * How long the contents of some messages are, in bytes, by id; 0 for one that is not text.
- *
- * @since 0.1.0
- * @category queries
- */
-export const sizes = (
-  sql: SqlClient,
-  table: "messages_out" | "airlock_direct",
-  ids: ReadonlyArray<string>
-): Effect.Effect<ReadonlyMap<string, number>, SqlError> =>
-  ids.length === 0
-    ? Effect.succeed(new Map())
-    : Effect.map(
-        sql<{
-          readonly id: string
-          readonly bytes: number
-        }>`SELECT id, max(coalesce(octet_length(content), 0)) AS bytes FROM ${sql(table)}
-          WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))
-          GROUP BY id COLLATE BINARY`,
-        (rows) => new Map(rows.map(({ bytes, id }) => [id, bytes]))
-      )
 
 /**
  * The rows of some messages, by id, with their content; or why one cannot go out. Content that is too long is not

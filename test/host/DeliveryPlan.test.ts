@@ -10,6 +10,7 @@ const entry = (id: string, seq: number, more: Partial<NonNullable<Entry["row"]>>
   source: "agent",
   id,
   seq,
+  bytes: 0,
   row: {
     id,
     kind: "chat",

@@ -248,15 +248,17 @@ const make = Effect.gen(function* () {
     return found
   })
 
-  const store = yield* WriteBatches.make((ref) =>
-    Effect.gen(function* () {
-      yield* registry.updateSession(ref, { lastActive: yield* now }).pipe(
-        // What is stored is stored, which is what success promises.
-        Effect.catchAll((error) => Effect.logWarning("The session's last activity was not noted", error))
-      )
-      yield* activity.tell("inbound", ref)
-    })
-  )
+  const store = yield* WriteBatches.make({
+    before: (ref, operation) => Effect.zipRight(known(ref, operation), leftovers.clear(ref)),
+    stored: (ref) =>
+      Effect.gen(function* () {
+        yield* registry.updateSession(ref, { lastActive: yield* now }).pipe(
+          // What is stored is stored, which is what success promises.
+          Effect.catchAll((error) => Effect.logWarning("The session's last activity was not noted", error))
+        )
+        yield* activity.tell("inbound", ref)
+      })
+  })
 
   const write = (operation: string, ref: SessionRef, messages: ReadonlyArray<unknown>) =>
     Effect.gen(function* () {
@@ -264,9 +266,7 @@ const make = Effect.gen(function* () {
       const drafts = yield* Effect.forEach(messages, (message) =>
         MessageDraft.make(message, { operation, now: millis, settings })
       )
-      yield* known(ref, operation)
-      if (drafts.length === 0) return []
-      yield* leftovers.clear(ref)
+      if (drafts.length === 0) return yield* Effect.as(known(ref, operation), [])
       return yield* store(ref, { operation, drafts })
     })
 

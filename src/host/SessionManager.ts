@@ -6,6 +6,7 @@
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
@@ -261,14 +262,16 @@ const make = Effect.gen(function* () {
   })
 
   const write = (operation: string, ref: SessionRef, messages: ReadonlyArray<unknown>) =>
-    Effect.gen(function* () {
-      const millis = yield* Clock.currentTimeMillis
-      const drafts = yield* Effect.forEach(messages, (message) =>
-        MessageDraft.make(message, { operation, now: millis, settings })
+    Clock.currentTimeMillis.pipe(
+      Effect.flatMap((millis) =>
+        Either.all(
+          messages.map((message) => MessageDraft.make(message, { operation, now: millis, settings }))
+        )
+      ),
+      Effect.flatMap((drafts) =>
+        drafts.length === 0 ? Effect.as(known(ref, operation), []) : store(ref, { operation, drafts })
       )
-      if (drafts.length === 0) return yield* Effect.as(known(ref, operation), [])
-      return yield* store(ref, { operation, drafts })
-    })
+    )
 
   const writeOne = (operation: string, ref: SessionRef, message: unknown) =>
     Effect.map(write(operation, ref, [message]), ([written]) => written as WrittenMessage)

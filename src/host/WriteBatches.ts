@@ -88,18 +88,13 @@ export const make = <E>(around: Around<E>) =>
       own: Write,
       others: ReadonlyArray<Job<E>>
     ) {
-      const [mine, ...theirs] = yield* Effect.matchCause(store(ref, [own, ...others]), {
-        onSuccess: (
-          outcomes
-        ): Arr.NonEmptyReadonlyArray<Effect.Effect<ReadonlyArray<WrittenMessage>, Failure>> => outcomes,
+      const all = [own, ...others] as const
+      const [mine, ...theirs] = yield* Effect.catchAllCause(store(ref, all), () =>
         // One of them made all fail. Alone, it does so to itself.
-        onFailure: () => Arr.map([own, ...others], (write) => alone(ref, write))
-      })
-      const outcome = yield* Effect.exit(mine)
-      for (const [job, theirOutcome] of Arr.zip(others, theirs)) {
-        Deferred.unsafeDone(job.told, yield* Effect.exit(theirOutcome))
-      }
-      return yield* outcome
+        Effect.forEach(all, (write) => Effect.exit(alone(ref, write)))
+      )
+      for (const [job, outcome] of Arr.zip(others, theirs)) Deferred.unsafeDone(job.told, outcome)
+      return yield* mine
     })
 
     const take = ({ waiting }: Line<E>) => {
@@ -131,32 +126,31 @@ export const make = <E>(around: Around<E>) =>
       return { job, line }
     }
 
-    const leave = (ref: SessionRef, path: string, line: Line<E>, job: Job<E>) =>
-      Effect.suspend(() => {
-        // Whoever was interrupted knows then whether it is stored.
-        if (job.isTaken) return Effect.asVoid(Effect.exit(Deferred.await(job.told)))
-        if (line.leader !== job) line.waiting.splice(line.waiting.indexOf(job), 1)
-        else {
-          const next = line.waiting.shift()
-          if (next === undefined) lines.delete(path)
-          else {
-            line.leader = next
-            Deferred.unsafeDone(next.told, lead(ref, line, next))
-          }
-        }
-        return Effect.void
-      })
+    /** Whoever leads passes that on. */
+    const leave = (ref: SessionRef, path: string, line: Line<E>, job: Job<E>) => {
+      if (line.leader !== job) return void line.waiting.splice(line.waiting.indexOf(job), 1)
+      const next = line.waiting.shift()
+      if (next === undefined) return void lines.delete(path)
+      line.leader = next
+      Deferred.unsafeDone(next.told, lead(ref, line, next))
+    }
 
-    return Effect.fnUntraced(function* (ref: SessionRef, write: Write) {
-      const { operation } = write
-      // Of a session that nobody knows this is told, and not what its path would be.
-      const path = yield* Effect.tapError(paths.original(ref), () => around.before(ref, operation))
-      // Somebody else may take this one along, and would wait for what this fiber holds.
-      yield* FilePermit.refuseNested(path, { operation, resource: "inbound" })
-      return yield* Effect.acquireUseRelease(
-        Effect.sync(() => come(path, write)),
-        ({ job, line }) => (line.leader === job ? lead(ref, line, job) : Deferred.await(job.told)),
-        ({ job, line }) => leave(ref, path, line, job)
+    return (ref: SessionRef, write: Write) =>
+      paths.original(ref).pipe(
+        // Of a session that nobody knows this is told, and not what its path would be.
+        Effect.tapError(() => around.before(ref, write.operation)),
+        // Somebody else may take this one along, and would wait for what this fiber holds.
+        Effect.tap((path) => FilePermit.refuseNested(path, { ...write, resource: "inbound" })),
+        Effect.flatMap((path) =>
+          Effect.acquireUseRelease(
+            Effect.sync(() => come(path, write)),
+            ({ job, line }) => (line.leader === job ? lead(ref, line, job) : Deferred.await(job.told)),
+            ({ job, line }, exit) => {
+              if (!job.isTaken) return Effect.sync(() => leave(ref, path, line, job))
+              // Whoever was interrupted knows then whether it is stored.
+              return Exit.isInterrupted(exit) ? Effect.exit(Deferred.await(job.told)) : Effect.void
+            }
+          )
+        )
       )
-    })
   })

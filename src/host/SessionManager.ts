@@ -335,9 +335,10 @@ const make = Effect.gen(function* () {
     initFolder: Effect.fn("SessionManager.initFolder")((ref: SessionRef) =>
       folders.init(ref, "SessionManager.initFolder")
     ),
-    writeMessage: Effect.fn("SessionManager.writeMessage")((ref: SessionRef, message: InboundMessage) =>
-      writeOne("SessionManager.writeMessage", ref, message)
-    ),
+    writeMessage: (ref, message) =>
+      Effect.useSpan("SessionManager.writeMessage", { captureStackTrace: false }, () =>
+        writeOne("SessionManager.writeMessage", ref, message)
+      ),
     writeMessages: Effect.fn("SessionManager.writeMessages")(
       (ref: SessionRef, messages: ReadonlyArray<InboundMessage>) =>
         write("SessionManager.writeMessages", ref, messages)

@@ -114,13 +114,13 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
   const current = Effect.map(FiberRef.get(transactions), (all) =>
     all.findLast((transaction) => transaction.connection === connection && !transaction.ended)
   )
+  const acquirer: Connection.Acquirer = Effect.flatMap(current, (transaction) =>
+    Effect.as(transaction === undefined ? Turn.take(queue) : Effect.void, connection)
+  )
   // A statement keeps its turn while it waits for a lock, or it would get into somebody else's transaction.
   const inTurn = around(connection, Turn.during(queue))
-  const acquirer: Connection.Acquirer = Effect.map(current, (transaction) =>
+  const statementAcquirer: Connection.Acquirer = Effect.map(current, (transaction) =>
     transaction === undefined ? inTurn : connection
-  )
-  const reserve: Connection.Acquirer = Effect.flatMap(current, (transaction) =>
-    Effect.as(transaction === undefined ? Turn.take(queue) : Effect.void, connection)
   )
   const withTransaction = <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
     Effect.flatMap(current, (outer) =>
@@ -129,10 +129,10 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
         : within({ connection, depth: outer.depth + 1, ended: false }, body)
     )
 
-  const statements = Statement.make(acquirer, Statement.makeCompilerSqlite(), [], undefined)
+  const statements = Statement.make(statementAcquirer, Statement.makeCompilerSqlite(), [], undefined)
   const client: SqlClient.SqlClient = Object.assign(statements, {
     ...typed,
-    reserve,
+    reserve: acquirer,
     withTransaction,
     reactive: driver.reactive,
     reactiveMailbox: driver.reactiveMailbox,

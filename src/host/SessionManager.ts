@@ -6,6 +6,7 @@
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
@@ -248,27 +249,29 @@ const make = Effect.gen(function* () {
     return found
   })
 
-  const store = yield* WriteBatches.make((ref) =>
-    Effect.gen(function* () {
-      yield* registry.updateSession(ref, { lastActive: yield* now }).pipe(
-        // What is stored is stored, which is what success promises.
-        Effect.catchAll((error) => Effect.logWarning("The session's last activity was not noted", error))
-      )
-      yield* activity.tell("inbound", ref)
-    })
-  )
+  const store = yield* WriteBatches.make({
+    before: (ref, operation) => Effect.zipRight(known(ref, operation), leftovers.clear(ref)),
+    stored: (ref) =>
+      Effect.gen(function* () {
+        yield* registry.updateSession(ref, { lastActive: yield* now }).pipe(
+          // What is stored is stored, which is what success promises.
+          Effect.catchAll((error) => Effect.logWarning("The session's last activity was not noted", error))
+        )
+        yield* activity.tell("inbound", ref)
+      })
+  })
 
   const write = (operation: string, ref: SessionRef, messages: ReadonlyArray<unknown>) =>
-    Effect.gen(function* () {
-      const millis = yield* Clock.currentTimeMillis
-      const drafts = yield* Effect.forEach(messages, (message) =>
-        MessageDraft.make(message, { operation, now: millis, settings })
+    Clock.currentTimeMillis.pipe(
+      Effect.flatMap((millis) =>
+        Either.all(
+          messages.map((message) => MessageDraft.make(message, { operation, now: millis, settings }))
+        )
+      ),
+      Effect.flatMap((drafts) =>
+        drafts.length === 0 ? Effect.as(known(ref, operation), []) : store(ref, { operation, drafts })
       )
-      yield* known(ref, operation)
-      if (drafts.length === 0) return []
-      yield* leftovers.clear(ref)
-      return yield* store(ref, { operation, drafts })
-    })
+    )
 
   const writeOne = (operation: string, ref: SessionRef, message: unknown) =>
     Effect.map(write(operation, ref, [message]), ([written]) => written as WrittenMessage)
@@ -332,9 +335,10 @@ const make = Effect.gen(function* () {
     initFolder: Effect.fn("SessionManager.initFolder")((ref: SessionRef) =>
       folders.init(ref, "SessionManager.initFolder")
     ),
-    writeMessage: Effect.fn("SessionManager.writeMessage")((ref: SessionRef, message: InboundMessage) =>
-      writeOne("SessionManager.writeMessage", ref, message)
-    ),
+    writeMessage: (ref, message) =>
+      Effect.useSpan("SessionManager.writeMessage", { captureStackTrace: false }, () =>
+        writeOne("SessionManager.writeMessage", ref, message)
+      ),
     writeMessages: Effect.fn("SessionManager.writeMessages")(
       (ref: SessionRef, messages: ReadonlyArray<InboundMessage>) =>
         write("SessionManager.writeMessages", ref, messages)

@@ -51,11 +51,8 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
     SessionPaths,
     Effect.map(AirlockConfig, ({ dataDir }) => {
       const base = Path.join(dataDir, SessionLayout.sessions)
-      const names = (ref: SessionRef) =>
-        Effect.all([
-          segment("SessionPaths.session", ref.agentGroupId),
-          segment("SessionPaths.session", ref.sessionId)
-        ])
+      const names = ({ agentGroupId, sessionId }: SessionRef) =>
+        Effect.zipWith(segment(agentGroupId), segment(sessionId), (...own) => own)
       const session = (ref: SessionRef) => Effect.map(names(ref), (own) => Path.join(base, ...own))
       const inside = (name: string) => (ref: SessionRef) =>
         Effect.map(session(ref), (folder) => Path.join(folder, name))
@@ -81,10 +78,10 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
   )
 }
 
-const segment = (operation: string, id: string): SafePath =>
+const segment = (id: string): SafePath =>
   PathSegment.isSafe(id)
     ? Effect.succeed(id)
-    : Effect.fail(new UnsafePath({ operation, path: id, reason: "not-a-segment" }))
+    : Effect.fail(new UnsafePath({ operation: "SessionPaths.session", path: id, reason: "not-a-segment" }))
 
 /**
  * The name of a message's folder, or `UnsafePath` for an id that cannot have one: it is empty, not

@@ -2,71 +2,62 @@
  * Writes that come to one session at the same time share a transaction, because waiting for the disk is most of what one
  * costs. Nobody notices: each has its own numbers, its own result and its own failure, and is told after the commit.
  *
- * One write alone begins at once. Those that come while it is under way wait, and the first of them takes along all
- * that wait then.
+ * One write alone begins at once. Those that come while it is under way wait; then the first of them leads, and takes
+ * along all that wait.
  *
  * @since 0.1.0
  */
-import { SqlError } from "@effect/sql/SqlError"
-import type { SqlClient } from "@effect/sql/SqlClient"
+import * as Arr from "effect/Array"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
-import type {
-  AttachmentTooLarge,
-  DuplicateMessage,
-  InvalidMessage,
-  StorageError
-} from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as FilePermit from "../storage/FilePermit.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
-import * as Turn from "../storage/Turn.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import * as Inbox from "./Inbox.js"
-import type { MessageDraft } from "./MessageDraft.js"
-import type { WrittenMessage } from "./MessageStore.js"
+import type { Failure, Write, WrittenMessage } from "./MessageStore.js"
 import * as MessageStore from "./MessageStore.js"
 import { SessionDb } from "./SessionDb.js"
 import { SessionFolder } from "./SessionFolder.js"
 import { SessionPaths } from "./SessionPaths.js"
 
 /**
- * Drafts of one caller, which are stored all or none. `operation` is what errors name.
+ * What is to be done once for all that share a transaction. `before` is in time for whoever leads; if it fails, only that
+ * one is told, and the next one leads. `stored` runs if the transaction stored something.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Write {
-  readonly operation: string
-  readonly drafts: ReadonlyArray<MessageDraft>
+export interface Around<E> {
+  readonly before: (ref: SessionRef, operation: string) => Effect.Effect<void, E>
+  readonly stored: (ref: SessionRef) => Effect.Effect<void>
 }
 
 /** How many writes share a transaction at most. */
 const mostWrites = 100
 
-type Failure = AttachmentTooLarge | DuplicateMessage | InvalidMessage | StorageError
-
-interface Job extends Write {
-  readonly outcome: Deferred.Deferred<ReadonlyArray<WrittenMessage>, Failure>
+interface Job<E> extends Write {
+  /** What became of it, or that it is to lead. */
+  readonly told: Deferred.Deferred<ReadonlyArray<WrittenMessage>, E | Failure>
   isTaken: boolean
 }
 
-/** The writes of one session. Whose turn it is does what waits. */
-interface Line {
-  readonly turns: Turn.Queue
-  readonly waiting: Array<Job>
+/** The writes of one session. There is a line while somebody leads. */
+interface Line<E> {
+  leader: Job<E>
+  readonly waiting: Array<Job<E>>
 }
 
 /**
- * Gives the function that stores. `whenStored` runs once after each transaction that stored something.
+ * Gives the function that stores.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (whenStored: (ref: SessionRef) => Effect.Effect<void>) =>
+export const make = <E>(around: Around<E>) =>
   Effect.gen(function* () {
     const { limits } = yield* AirlockConfig
     const paths = yield* SessionPaths
@@ -75,111 +66,91 @@ export const make = (whenStored: (ref: SessionRef) => Effect.Effect<void>) =>
     const directories = yield* SafeDirectories
     const calls = yield* SystemCalls
 
-    const storeWith =
-      (ref: SessionRef, target: Inbox.InboxTarget, { drafts, operation }: Write, files: Array<string>) =>
-      (sql: SqlClient) =>
-        MessageStore.storeAll({ ...target, operation, sql, sessionId: ref.sessionId }, drafts, files)
-
-    const targetOf = (ref: SessionRef, { operation }: Write) =>
-      Effect.map(folders.open(ref, operation), (folder) => ({
-        folder,
-        operation,
-        limits,
-        directories,
-        calls
-      }))
-
-    const alone = Effect.fnUntraced(function* (ref: SessionRef, write: Write) {
-      const target = yield* targetOf(ref, write)
+    const store = Effect.fnUntraced(function* (ref: SessionRef, writes: Arr.NonEmptyReadonlyArray<Write>) {
+      const [{ operation }] = writes
+      const folder = yield* folders.open(ref, operation)
+      const target = { folder, limits, directories, calls, sessionId: ref.sessionId }
       const files: Array<string> = []
-      const written = yield* db.transaction(ref, storeWith(ref, target, write, files), {
-        operation: write.operation,
-        undo: Effect.suspend(() => Inbox.remove(target, files))
-      })
-      yield* whenStored(ref)
-      return written
-    }, Effect.scoped)
-
-    /**
-     * What one of them does wrong ends its own savepoint. What SQLite fails with may have ended the whole transaction,
-     * so it fails all.
-     */
-    const together = Effect.fnUntraced(function* (
-      ref: SessionRef,
-      first: Write,
-      others: ReadonlyArray<Write>
-    ) {
-      const target = yield* targetOf(ref, first)
-      const all = [first, ...others].map((write) => {
-        const files: Array<string> = []
-        return { write, files, undo: Effect.suspend(() => Inbox.remove(target, files)) }
-      })
       const outcomes = yield* db.transaction(
         ref,
-        (sql) =>
-          Effect.forEach(all, ({ files, undo, write }) =>
-            sql.withTransaction(storeWith(ref, target, write, files)(sql)).pipe(
-              Effect.map(Exit.succeed),
-              Effect.catchIf(
-                (error) => !(error instanceof SqlError),
-                (error) => Effect.as(undo, Exit.fail(error))
-              )
-            )
-          ),
-        { operation: first.operation, undo: Effect.forEach(all, ({ undo }) => undo, { discard: true }) }
+        (sql) => MessageStore.storeAll({ ...target, sql }, writes, files),
+        { operation, undo: Effect.suspend(() => Inbox.remove({ ...target, operation }, files)) }
       )
-      if (outcomes.some(Exit.isSuccess)) yield* whenStored(ref)
+      if (outcomes.some(Exit.isSuccess)) yield* around.stored(ref)
       return outcomes
     }, Effect.scoped)
 
-    /** Everything that waits in the line, and tells all but the first what became of theirs. */
-    const lead = (ref: SessionRef, { waiting }: Line, own: Job) =>
+    const alone = (ref: SessionRef, write: Write) =>
+      Effect.flatMap(store(ref, [write]), ([outcome]) => outcome)
+
+    const together = Effect.fnUntraced(function* (
+      ref: SessionRef,
+      own: Write,
+      others: ReadonlyArray<Job<E>>
+    ) {
+      const all = [own, ...others] as const
+      const [mine, ...theirs] = yield* Effect.catchAllCause(store(ref, all), () =>
+        // One of them made all fail. Alone, it does so to itself.
+        Effect.forEach(all, (write) => Effect.exit(alone(ref, write)))
+      )
+      for (const [job, outcome] of Arr.zip(others, theirs)) Deferred.unsafeDone(job.told, outcome)
+      return yield* mine
+    })
+
+    const take = ({ waiting }: Line<E>) => {
+      const jobs = waiting.splice(0, mostWrites - 1)
+      for (const job of jobs) job.isTaken = true
+      return jobs
+    }
+
+    const lead = (ref: SessionRef, line: Line<E>, own: Job<E>) =>
       Effect.gen(function* () {
         // Those that were started together with this one come to the line now.
         yield* Effect.yieldNow()
-        const others = waiting.splice(0, mostWrites).filter((job) => job !== own)
-        if (others.length === 0) return yield* alone(ref, own)
-        return yield* Effect.uninterruptible(
-          Effect.gen(function* () {
-            for (const job of others) job.isTaken = true
-            const outcomes = yield* Effect.exit(together(ref, own, others))
-            // One of them made all fail. Alone, it does so to itself.
-            const outcomeOf = (write: Write, index: number) =>
-              Exit.match(outcomes, {
-                onSuccess: (each) => Effect.suspend(() => each[index] ?? alone(ref, write)),
-                onFailure: () => alone(ref, write)
-              })
-            const first = yield* Effect.exit(outcomeOf(own, 0))
-            for (const [index, job] of others.entries()) {
-              yield* Effect.intoDeferred(outcomeOf(job, index + 1), job.outcome)
-            }
-            return yield* first
+        yield* around.before(ref, own.operation)
+        return yield* Effect.uninterruptibleMask((restore) =>
+          Effect.suspend(() => {
+            const others = take(line)
+            return others.length === 0 ? restore(alone(ref, own)) : together(ref, own, others)
           })
         )
       })
 
-    const lines = new Map<string, Line>()
+    const lines = new Map<string, Line<E>>()
 
-    return Effect.fnUntraced(function* (ref: SessionRef, write: Write) {
-      const path = yield* paths.original(ref)
-      // Somebody else may take this one along, and would wait for what this fiber holds.
-      yield* FilePermit.refuseNested(path, { operation: write.operation, resource: "inbound" })
-      const line = lines.get(path) ?? { turns: Turn.makeQueue(), waiting: [] }
+    const come = (path: string, write: Write) => {
+      const job: Job<E> = { ...write, told: Deferred.unsafeMake(FiberId.none), isTaken: false }
+      const line = lines.get(path) ?? { leader: job, waiting: [] }
+      if (line.leader !== job) line.waiting.push(job)
       lines.set(path, line)
-      const job: Job = { ...write, outcome: Deferred.unsafeMake(FiberId.none), isTaken: false }
-      line.waiting.push(job)
-      const leave = Effect.suspend(() => {
-        if (job.isTaken) return Effect.asVoid(Effect.exit(Deferred.await(job.outcome)))
-        const index = line.waiting.indexOf(job)
-        if (index >= 0) line.waiting.splice(index, 1)
-        return Effect.void
-      })
-      return yield* Effect.suspend(() =>
-        job.isTaken ? Deferred.await(job.outcome) : lead(ref, line, job)
-      ).pipe(
-        Turn.during(line.turns),
-        Effect.onInterrupt(() => leave),
-        Effect.ensuring(Effect.sync(() => line.turns.present.length > 0 || lines.delete(path)))
+      return { job, line }
+    }
+
+    /** Whoever leads passes that on. */
+    const leave = (ref: SessionRef, path: string, line: Line<E>, job: Job<E>) => {
+      if (line.leader !== job) return void line.waiting.splice(line.waiting.indexOf(job), 1)
+      const next = line.waiting.shift()
+      if (next === undefined) return void lines.delete(path)
+      line.leader = next
+      Deferred.unsafeDone(next.told, lead(ref, line, next))
+    }
+
+    return (ref: SessionRef, write: Write) =>
+      paths.original(ref).pipe(
+        // Of a session that nobody knows this is told, and not what its path would be.
+        Effect.tapError(() => around.before(ref, write.operation)),
+        // Somebody else may take this one along, and would wait for what this fiber holds.
+        Effect.tap((path) => FilePermit.refuseNested(path, { ...write, resource: "inbound" })),
+        Effect.flatMap((path) =>
+          Effect.acquireUseRelease(
+            Effect.sync(() => come(path, write)),
+            ({ job, line }) => (line.leader === job ? lead(ref, line, job) : Deferred.await(job.told)),
+            ({ job, line }, exit) => {
+              if (!job.isTaken) return Effect.sync(() => leave(ref, path, line, job))
+              // Whoever was interrupted knows then whether it is stored.
+              return Exit.isInterrupted(exit) ? Effect.exit(Deferred.await(job.told)) : Effect.void
+            }
+          )
+        )
       )
-    })
   })

@@ -32,7 +32,8 @@ export const whyUnsafe = (name: string): Option.Option<UnsafeNameReason> => {
   if (!name.isWellFormed()) return Option.some("lone-surrogate")
   if (/[. ]$/.test(name)) return Option.some("trailing-dot-or-space")
   if (deviceName.test(name)) return Option.some("device-name")
-  if (encoder.encode(name).length > maxBytes) return Option.some("too-long")
+  // A character is at most three bytes.
+  if (3 * name.length > maxBytes && encoder.encode(name).length > maxBytes) return Option.some("too-long")
   return Option.none()
 }
 

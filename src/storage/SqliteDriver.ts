@@ -114,9 +114,13 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
   const current = Effect.map(FiberRef.get(transactions), (all) =>
     all.findLast((transaction) => transaction.connection === connection && !transaction.ended)
   )
-  // A statement keeps its turn while it waits for a lock, or it would get into somebody else's transaction.
   const acquirer: Connection.Acquirer = Effect.flatMap(current, (transaction) =>
     Effect.as(transaction === undefined ? Turn.take(queue) : Effect.void, connection)
+  )
+  // A statement keeps its turn while it waits for a lock, or it would get into somebody else's transaction.
+  const inTurn = around(connection, Turn.during(queue))
+  const statementAcquirer: Connection.Acquirer = Effect.map(current, (transaction) =>
+    transaction === undefined ? inTurn : connection
   )
   const withTransaction = <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
     Effect.flatMap(current, (outer) =>
@@ -125,7 +129,7 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
         : within({ connection, depth: outer.depth + 1, ended: false }, body)
     )
 
-  const statements = Statement.make(acquirer, Statement.makeCompilerSqlite(), [], undefined)
+  const statements = Statement.make(statementAcquirer, Statement.makeCompilerSqlite(), [], undefined)
   const client: SqlClient.SqlClient = Object.assign(statements, {
     ...typed,
     reserve: acquirer,
@@ -155,6 +159,18 @@ const image = Effect.fnUntraced(function* (statements: ReadonlyArray<string>) {
   for (const statement of statements) yield* client.unsafe(statement)
   return yield* client.export
 }, Effect.scoped)
+
+/** The same connection, with something around each of its statements. */
+const around = (
+  connection: Connection,
+  wrap: <A>(statement: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
+): Connection => ({
+  ...connection,
+  execute: (...statement) => wrap(connection.execute(...statement)),
+  executeRaw: (...statement) => wrap(connection.executeRaw(...statement)),
+  executeValues: (...statement) => wrap(connection.executeValues(...statement)),
+  executeUnprepared: (...statement) => wrap(connection.executeUnprepared(...statement))
+})
 
 /** The driver says only so that a statement did not get as far as being executed. */
 const isUncompiled = (error: SqlError): boolean => error.message.startsWith("Failed to prepare")

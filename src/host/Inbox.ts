@@ -9,6 +9,7 @@ import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
 import type { AttachmentTooLarge, InvalidMessage } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
+import type * as Durability from "../storage/Durability.js"
 import type { SafeDirectories, SafeDirectory } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import type { SystemCalls } from "../storage/SystemCalls.js"
@@ -29,6 +30,7 @@ export interface InboxTarget {
   readonly limits: Limits
   readonly directories: SafeDirectories["Type"]
   readonly calls: SystemCalls["Type"]
+  readonly durably: Durability.Names
 }
 
 /**
@@ -52,7 +54,7 @@ export const store = Effect.fnUntraced(function* (
   yield* directories.make(inbox, draft.folder, subject)
   const own = yield* directories.openChild(inbox, draft.folder, subject)
   let total = 0
-  return yield* Effect.forEach(draft.attachments, (attachment) =>
+  const stored = yield* Effect.forEach(draft.attachments, (attachment) =>
     Effect.gen(function* () {
       const hash = createHash("sha256")
       let size = 0
@@ -76,6 +78,8 @@ export const store = Effect.fnUntraced(function* (
       }
     })
   )
+  for (const directory of [own, inbox, folder]) yield* target.durably.names(directory, subject)
+  return stored
 }, Effect.scoped)
 
 /**

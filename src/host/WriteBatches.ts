@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import type { SessionRef } from "../protocol/Session.js"
+import * as Durability from "../storage/Durability.js"
 import * as FilePermit from "../storage/FilePermit.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
@@ -59,17 +60,18 @@ interface Line<E> {
  */
 export const make = <E>(around: Around<E>) =>
   Effect.gen(function* () {
-    const { limits } = yield* AirlockConfig
+    const { durability, limits } = yield* AirlockConfig
     const paths = yield* SessionPaths
     const db = yield* SessionDb
     const folders = yield* SessionFolder
     const directories = yield* SafeDirectories
     const calls = yield* SystemCalls
+    const durably = yield* Durability.make(durability)
 
     const store = Effect.fnUntraced(function* (ref: SessionRef, writes: Arr.NonEmptyReadonlyArray<Write>) {
       const [{ operation }] = writes
       const folder = yield* folders.open(ref, operation)
-      const target = { folder, limits, directories, calls, sessionId: ref.sessionId }
+      const target = { folder, limits, directories, calls, durably, sessionId: ref.sessionId }
       const files: Array<string> = []
       const outcomes = yield* db.transaction(
         ref,

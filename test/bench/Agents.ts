@@ -4,16 +4,18 @@
 import { Duration, Effect } from "effect"
 import { spawn } from "node:child_process"
 import * as ReadLine from "node:readline"
-import * as Bundle from "../support/Bundle.js"
+
+/** What `start` runs, to be bundled. */
+export const source = "../bench/echoAgents.ts"
 
 /** Starts agents that answer each message; returns once they do. `onAnswer` is told of each, and when it was stored. */
 export const start = (
+  program: string,
   folders: ReadonlyArray<string>,
   poll: Duration.DurationInput,
   onAnswer: (inReplyTo: string, at: bigint) => void = () => {}
 ) =>
   Effect.gen(function* () {
-    const program = yield* Effect.promise(() => Bundle.make("../bench/echoAgents.ts"))
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
         spawn(process.execPath, [program, String(Duration.toMillis(poll)), ...folders], {

@@ -2,29 +2,12 @@
  * The cases in which nothing happens: looking at sessions that have nothing new, finding one, opening its database.
  */
 import { Effect } from "effect"
-import type { Session } from "effect-airlock"
 import * as Baseline from "./Baseline.js"
 import type { Case } from "./Case.js"
 import { Idle, sessions } from "./Idle.js"
-import type { Host } from "./Ours.js"
+import * as LookAtAll from "./LookAtAll.js"
 import { keyOf } from "./Ours.js"
 import * as Place from "./Place.js"
-
-type Look = Effect.Effect<unknown, unknown>
-
-/** What the loops do once in their interval. */
-const lookAtAll = ({ registry }: Host, member: unknown, one: (ref: Session.SessionRef) => Look): Look =>
-  Effect.isEffect(member)
-    ? (member as Look)
-    : Effect.flatMap(registry.listActiveSessions(), (all) =>
-        Effect.forEach(all, one, { concurrency: 16, discard: true })
-      )
-
-const drainAll = (ours: Host): Look =>
-  lookAtAll(ours, "drainAll" in ours.delivery ? ours.delivery.drainAll : undefined, ours.delivery.drain)
-
-const sweepAll = (ours: Host): Look =>
-  lookAtAll(ours, "sweepAll" in ours.sweep ? ours.sweep.sweepAll : undefined, ours.sweep.sweep)
 
 const looks = { warmUp: 4, rounds: 24 }
 
@@ -38,7 +21,7 @@ const poll: Case = {
     const { baseline, ours } = yield* Effect.flatten(Idle)
     return {
       per: sessions,
-      ours: { run: drainAll(ours) },
+      ours: { run: LookAtAll.drainAll(ours) },
       baseline: { run: Effect.sync(() => baseline.drainAll(() => {})) }
     }
   })
@@ -54,7 +37,7 @@ const sweep: Case = {
     const { baseline, ours } = yield* Effect.flatten(Idle)
     return {
       per: sessions,
-      ours: { run: sweepAll(ours) },
+      ours: { run: LookAtAll.sweepAll(ours) },
       baseline: { run: Effect.sync(() => baseline.sweepAll()) }
     }
   })

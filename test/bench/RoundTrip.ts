@@ -3,6 +3,7 @@
  */
 import { Deferred, Effect, Random } from "effect"
 import { ChannelAdapter } from "effect-airlock"
+import * as Bundle from "../support/Bundle.js"
 import * as Agents from "./Agents.js"
 import type { Case } from "./Case.js"
 import * as Ours from "./Ours.js"
@@ -32,7 +33,8 @@ export const roundTrip: Case = {
     })
     const session = yield* ours.session("chat")
     yield* ours.manager.markContainerRunning(session)
-    yield* Agents.start([yield* ours.folder(session)], interval)
+    const program = yield* Effect.promise(() => Bundle.make(Agents.source))
+    yield* Agents.start(program, [yield* ours.folder(session)], interval)
     yield* Effect.forkScoped(ours.delivery.run)
     let count = 0
     return {

@@ -9,6 +9,8 @@
  *   npm run bench -- --rounds 10               so many rounds of each case, whatever it takes by itself
  *   npm run bench -- --check                   ends with 1 if a ratio is larger than it may be
  *   npm run bench -- --dir DIR                 where the data lies meanwhile; by default a hidden folder of this one
+ *   npm run bench -- scale                     one host with thousands of sessions instead (see `Scale`), in some ten minutes
+ *   npm run bench -- scale --sessions 1000,5000 --seconds 10 --rate 20
  *
  * It says something about the library only if nothing else uses the disk and the processors, and if the data lies on a disk:
  * in memory there is nothing to wait for, and only what the library adds is left. Ratios below 1 come from not doing
@@ -25,6 +27,8 @@ import { Idle } from "./Idle.js"
 import { Place } from "./Place.js"
 import type { Outcome } from "./Report.js"
 import * as Report from "./Report.js"
+import * as Scale from "./Scale.js"
+import * as ScaleReport from "./ScaleReport.js"
 
 const print = (text: string) => Effect.sync(() => process.stdout.write(`${text}\n`))
 
@@ -60,6 +64,19 @@ const bench = (names: ReadonlyArray<string>, { check = false, dir, json, rounds 
     if (check && outcomes.some((outcome) => Report.isMet(outcome) === false)) process.exitCode = 1
   }).pipe(Effect.provide(Layer.provideMerge(Idle.layer, Place.layer(dir))))
 
+const scale = ({ dir, rate, seconds, sessions }: Scale.Options & { readonly dir: string }) =>
+  Effect.gen(function* () {
+    const { durability, root, template } = yield* Place
+    const facts = yield* Facts.lines(root, durability, template)
+    const outcomes = yield* Scale.run({ rate, seconds, sessions }, tell)
+    yield* print(
+      `\n${Report.list([
+        ...facts,
+        `${rate} messages a second for ${seconds} s to the sessions with an agent, which all are in one other process; host and agents look every ${Scale.interval} ms`
+      ])}\n\n${ScaleReport.markdown(outcomes)}`
+    )
+  }).pipe(Effect.provide(Place.layer(dir)))
+
 const run = (effect: Effect.Effect<void, unknown>) =>
   effect.pipe(Logger.withMinimumLogLevel(LogLevel.Warning), NodeRuntime.runMain)
 
@@ -78,5 +95,18 @@ const program = new Command("npm run bench --")
     }
     run(bench(names, options))
   })
+
+program
+  .command("scale")
+  .description("One host with thousands of sessions, a part of them active.")
+  .addOption(
+    new Option("--sessions <numbers>", "how many, separated by commas")
+      .argParser((text) => text.split(",").map(positive))
+      .default([1000, 5000, 10_000], "1000,5000,10000")
+  )
+  .addOption(new Option("--seconds <number>", "for how long each").argParser(positive).default(60))
+  .addOption(new Option("--rate <number>", "messages a second").argParser(positive).default(20))
+  .option("--dir <folder>", "where the data lies meanwhile", ".")
+  .action((options: Scale.Options & { readonly dir: string }) => run(scale(options)))
 
 program.parse()

@@ -2,6 +2,7 @@
  * One line of the table.
  */
 import type { Effect, Scope } from "effect"
+import type { Idle } from "./Idle.js"
 import type { Rounds, Sides } from "./Measure.js"
 import type { Place } from "./Place.js"
 
@@ -15,5 +16,5 @@ export interface Case {
   readonly unit: string
   readonly atMost: number | undefined
   readonly rounds: Rounds
-  readonly sides: Effect.Effect<Sides, unknown, Place | Scope.Scope>
+  readonly sides: Effect.Effect<Sides, unknown, Place | Idle | Scope.Scope>
 }

@@ -20,15 +20,18 @@ export const agentGroup = "agent"
 
 export interface Options extends AirlockConfig.Options {
   readonly deliver?: ChannelAdapter.Deliver | undefined
+  readonly containers?: ContainerRuntime.ContainerRuntime["Type"] | undefined
 }
 
 const deliverAll: ChannelAdapter.Deliver = () => Effect.succeed(ChannelAdapter.delivered())
 
-export const host = ({ deliver = deliverAll, ...options }: Options) =>
+export const host = ({ containers, deliver = deliverAll, ...options }: Options) =>
   Effect.gen(function* () {
     const ports = Layer.merge(
       ChannelAdapter.ChannelAdapter.layer(deliver),
-      ContainerRuntime.ContainerRuntime.layerNone
+      containers === undefined
+        ? ContainerRuntime.ContainerRuntime.layerNone
+        : Layer.succeed(ContainerRuntime.ContainerRuntime, containers)
     )
     const services = yield* Layer.build(
       AirlockHost.layer(options, ports).pipe(Layer.provideMerge(NodeContext.layer))

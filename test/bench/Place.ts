@@ -5,6 +5,7 @@ import { Context, Effect, Layer } from "effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Baseline from "./Baseline.js"
+import * as Facts from "./Facts.js"
 import * as Ours from "./Ours.js"
 
 export class Place extends Context.Tag("bench/Place")<
@@ -14,6 +15,8 @@ export class Place extends Context.Tag("bench/Place")<
     /** A folder that nobody has used yet. */
     readonly fresh: (name: string) => Effect.Effect<string>
     readonly template: Baseline.Template
+    /** How ours keeps a session's messages. */
+    readonly durability: string
   }
 >() {
   static readonly layer = (parent: string) =>
@@ -25,10 +28,11 @@ export class Place extends Context.Tag("bench/Place")<
           (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
         )
         const dataDir = Path.join(root, "template")
-        const folder = yield* Effect.scoped(
+        const { durability, folder } = yield* Effect.scoped(
           Effect.gen(function* () {
             const ours = yield* Ours.host({ dataDir })
-            return yield* ours.folder(yield* ours.session("template"))
+            const durability = yield* Facts.durabilityOf(ours, "template")
+            return { durability, folder: yield* ours.folder(yield* ours.session("template")) }
           })
         )
         const template = yield* Effect.sync(() =>
@@ -38,7 +42,8 @@ export class Place extends Context.Tag("bench/Place")<
         return {
           root,
           fresh: (name) => Effect.sync(() => Path.join(root, `${name}-${count++}`)),
-          template
+          template,
+          durability
         }
       })
     )

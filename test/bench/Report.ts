@@ -71,6 +71,20 @@ export const table = (columns: ReadonlyArray<string>, rows: ReadonlyArray<Readon
   return [line(columns), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n")
 }
 
+/** One case in one line. */
+export const line = (outcome: Outcome): string => {
+  const { measured, of } = outcome
+  const ratio = ratioOf(outcome)
+  return [
+    `${of.name}: ${median(measured.ours)} ${of.unit}`,
+    ...(ratio === null ? [] : [`${ratio.toFixed(3)} of the baseline's ${median(measured.baseline)}`]),
+    ...(of.atMost === undefined ? [] : [`at most ${of.atMost}`]),
+    ...(isMet(outcome) === false ? ["NOT MET"] : [])
+  ].join("; ")
+}
+
+export const list = (lines: ReadonlyArray<string>): string => lines.map((line) => `- ${line}`).join("\n")
+
 export const markdown = (outcomes: ReadonlyArray<Outcome>): string => table(columns, outcomes.map(cells))
 
 export const json = (outcomes: ReadonlyArray<Outcome>): string => {

@@ -3,9 +3,13 @@
  */
 import { createRequire } from "node:module"
 
-export interface Statement {
-  readonly all: (...parameters: ReadonlyArray<unknown>) => ReadonlyArray<Record<string, unknown>>
-  readonly get: (...parameters: ReadonlyArray<unknown>) => Record<string, unknown> | undefined
+type Row = Record<string, unknown>
+
+export interface Statement<A = Row> {
+  readonly all: (...parameters: ReadonlyArray<unknown>) => ReadonlyArray<A>
+  readonly get: (...parameters: ReadonlyArray<unknown>) => A | undefined
+  /** The first column alone. */
+  readonly pluck: () => Statement<unknown>
   readonly run: (...parameters: ReadonlyArray<unknown>) => unknown
 }
 

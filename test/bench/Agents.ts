@@ -1,0 +1,35 @@
+/**
+ * The other process, in which agents answer.
+ */
+import { Duration, Effect } from "effect"
+import { spawn } from "node:child_process"
+import * as ReadLine from "node:readline"
+
+/** What `start` runs, to be bundled. */
+export const source = "../bench/echoAgents.ts"
+
+/** Starts agents that answer each message; returns once they do. `onAnswer` is told of each, and when it was stored. */
+export const start = (
+  program: string,
+  folders: ReadonlyArray<string>,
+  poll: Duration.DurationInput,
+  onAnswer: (inReplyTo: string, at: bigint) => void = () => {}
+) =>
+  Effect.gen(function* () {
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        spawn(process.execPath, [program, String(Duration.toMillis(poll)), ...folders], {
+          stdio: ["pipe", "pipe", "inherit"]
+        })
+      ),
+      (started) => Effect.sync(() => started.kill("SIGKILL"))
+    )
+    yield* Effect.async<void, Error>((resume) => {
+      child.once("exit", (code) => resume(Effect.fail(new Error(`the agents ended with ${code}`))))
+      ReadLine.createInterface({ input: child.stdout }).on("line", (line) => {
+        const [word, id, at] = line.split(" ")
+        if (word === "ready") resume(Effect.void)
+        else if (id !== undefined && at !== undefined) onAnswer(id, BigInt(at))
+      })
+    })
+  })

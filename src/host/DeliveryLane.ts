@@ -107,7 +107,7 @@ export const make = (operation: string) =>
               mark(own),
               next === undefined ? Effect.void : DeliveryLedger.begin(own, next, next.attempt, at)
             ),
-          { operation }
+          { operation, publish: "later" }
         )
         if (verdict._tag === "Waits") {
           const waiting = messages.slice(index).map(({ id }) => id)

@@ -227,7 +227,7 @@ export const make = (operation: string) =>
                 }
               })
           ),
-        { operation }
+        { operation, publish: "later" }
       )
       memory.progress = planned.progress
       const passed = Array.from(planned.passed)

@@ -1,6 +1,6 @@
 /**
- * Reading a database that is in write-ahead-log mode, which the central one is, without opening it with SQLite: that
- * would make files beside it. It is copied with its log to where only we can reach them, and the copy is opened there.
+ * Reading a database that is in write-ahead-log mode, as the central one and the host's inbound.db are, without opening it
+ * with SQLite: that would make files beside it. It is copied with its log to where only we can reach them, and the copy is opened there.
  *
  * A copy is good when the same log was there throughout: what is written to the database meanwhile comes out of that
  * log, and the copy of the log, made after that of the database, has it too. Without a log, or with an empty one,
@@ -9,7 +9,6 @@
  *
  * @since 0.1.0
  */
-import type { SqlClient } from "@effect/sql/SqlClient"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,21 +16,23 @@ import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type { BigIntStats } from "node:fs"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
 import * as DatabaseFile from "./DatabaseFile.js"
 import * as DatabaseHeader from "./DatabaseHeader.js"
+import * as OpenFiles from "./OpenFiles.js"
 import type { SafeDirectory } from "./SafeDirectory.js"
 import { SafeDirectories } from "./SafeDirectory.js"
+import type { Database } from "./SqliteDriver.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSql, fromSystemCall } from "./StorageFailure.js"
 import { flags, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
 
 /**
- * `patience` is how long to go on trying while the file keeps changing.
+ * `patience` is how long to go on trying while the file keeps changing. `isOurs` says that nothing in this process opens the
+ * file with SQLite but this library.
  *
  * @since 0.1.0
  * @category models
@@ -40,6 +41,7 @@ export interface Options {
   readonly directory: string
   readonly name: string
   readonly patience: Duration.DurationInput
+  readonly isOurs: boolean
 }
 
 /**
@@ -50,29 +52,60 @@ export interface Options {
  */
 export type Requirements = SystemCalls | SafeDirectories | SqliteDriver | FileSystem.FileSystem
 
+interface Kept {
+  readonly key: string
+  readonly fd: number
+  readonly isOurs: boolean
+  users: number
+}
+
 /**
- * Descriptors of databases that this process may have open in SQLite as well. They are never closed: that would drop
- * the locks of the other connection (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+ * Descriptors of databases that this process may have open in SQLite as well. To close one would drop the locks of the
+ * other connection (see `OpenFiles`). So one of a file of ours is closed when nobody uses it and the file has no
+ * connection, and any other never is: another library's connections are not counted.
  */
-const kept = globalValue(Symbol.for("effect-airlock/WalCopy/kept"), () => new Map<string, number>())
+const kept = globalValue(Symbol.for("effect-airlock/WalCopy/kept"), () => new Set<Kept>())
 
-const keyOf = ({ dev, ino }: BigIntStats): string => `${dev}.${ino}`
+/** Looks and closes in one step, or somebody could open the file in between. */
+const closeUnneeded = Effect.map(SystemCalls, (calls) => {
+  for (const file of kept) {
+    if (!file.isOurs || file.users > 0 || OpenFiles.has(file.key)) continue
+    kept.delete(file)
+    Effect.runSync(calls.close(file.fd))
+  }
+})
 
-const openKept = Effect.fnUntraced(function* (directory: SafeDirectory, name: string, subject: Subject) {
+const findOrOpen = Effect.fnUntraced(function* (
+  directory: SafeDirectory,
+  { isOurs, name }: Options,
+  subject: Subject
+) {
   const calls = yield* SystemCalls
   const path = Path.join(directory.path, name)
   const failure = Effect.mapError(fromSystemCall(subject, path))
-  const known = kept.get(keyOf(yield* failure(calls.lstat(directory.at(name)))))
-  if (known !== undefined) return known
+  const wanted = OpenFiles.keyOf(yield* failure(calls.lstat(directory.at(name))))
+  for (const file of kept) if (file.key === wanted) return file
   const fd = yield* failure(calls.open(directory.at(name), flags.read))
   const stats = yield* failure(calls.fstat(fd))
   if (!stats.isFile()) {
     yield* calls.close(fd)
     return yield* new UnsafePath({ operation: subject.operation, path, reason: "not-a-regular-file" })
   }
-  kept.set(keyOf(stats), fd)
-  return fd
+  const file: Kept = { key: OpenFiles.keyOf(stats), fd, isOurs, users: 0 }
+  kept.add(file)
+  return file
 })
+
+const openKept = (directory: SafeDirectory, options: Options, subject: Subject) =>
+  Effect.acquireRelease(
+    Effect.tap(findOrOpen(directory, options, subject), (file) => {
+      file.users++
+    }),
+    (file) => {
+      file.users--
+      return closeUnneeded
+    }
+  ).pipe(Effect.map(({ fd }) => fd))
 
 /**
  * The header of a database, without the risk that lies in closing it again.
@@ -85,7 +118,7 @@ export const header = (options: Options, subject: Subject) =>
     const calls = yield* SystemCalls
     const directories = yield* SafeDirectories
     const directory = yield* directories.open(options.directory, subject)
-    const fd = yield* openKept(directory, options.name, subject)
+    const fd = yield* openKept(directory, options, subject)
     const bytes = new Uint8Array(DatabaseHeader.length)
     const count = yield* calls.read(fd, bytes, 0).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
     return yield* Option.match(DatabaseHeader.parse(bytes.subarray(0, count)), {
@@ -135,7 +168,7 @@ const copy = (
     const directories = yield* SafeDirectories
     const directory = yield* directories.open(options.directory, subject)
     const failure = Effect.mapError(fromSystemCall(subject, Path.join(options.directory, options.name)))
-    const database = yield* openKept(directory, options.name, subject)
+    const database = yield* openKept(directory, options, subject)
     const openLog = directories.openFile(directory, DatabaseFile.logName(options.name), subject).pipe(
       Effect.catchIf(
         (error) => error._tag === "SessionDbUnavailable" && error.reason === "missing",
@@ -172,7 +205,7 @@ const copy = (
 export const open = (
   options: Options,
   subject: Subject
-): Effect.Effect<SqlClient, StorageError, Requirements | Scope.Scope> =>
+): Effect.Effect<Database, StorageError, Requirements | Scope.Scope> =>
   Effect.gen(function* () {
     const calls = yield* SystemCalls
     const driver = yield* SqliteDriver

@@ -32,7 +32,7 @@ import { flags, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
 
 /**
  * `patience` is how long to go on trying while the file keeps changing. `isOurs` says that nothing in this process opens the
- * file with SQLite but this library.
+ * file with SQLite but this library. `limit` is the largest file that is copied, in bytes; also the largest log.
  *
  * @since 0.1.0
  * @category models
@@ -42,6 +42,7 @@ export interface Options {
   readonly name: string
   readonly patience: Duration.DurationInput
   readonly isOurs: boolean
+  readonly limit?: number | undefined
 }
 
 /**
@@ -83,8 +84,12 @@ const findOrOpen = Effect.fnUntraced(function* (
   const calls = yield* SystemCalls
   const path = Path.join(directory.path, name)
   const failure = Effect.mapError(fromSystemCall(subject, path))
-  const wanted = OpenFiles.keyOf(yield* failure(calls.lstat(directory.at(name))))
-  for (const file of kept) if (file.key === wanted) return file
+  const seen = yield* failure(calls.lstat(directory.at(name)))
+  // Who opens it by its other name has another log.
+  if (isOurs && seen.nlink > 1n && seen.isFile()) {
+    return yield* new UnsafePath({ operation: subject.operation, path, reason: "hard-link" })
+  }
+  for (const file of kept) if (file.key === OpenFiles.keyOf(seen)) return file
   const fd = yield* failure(calls.open(directory.at(name), flags.read))
   const stats = yield* failure(calls.fstat(fd))
   if (!stats.isFile()) {
@@ -139,8 +144,15 @@ const untilQuiet = (patience: Duration.DurationInput) =>
 /** The start of a log, which is another one each time that the log is begun anew. */
 const logHeaderBytes = 32
 
-const copyAll = Effect.fnUntraced(function* (from: number, to: string, subject: Subject) {
+const copyAll = Effect.fnUntraced(function* (
+  from: number,
+  to: string,
+  { limit = Number.POSITIVE_INFINITY }: Options,
+  subject: Subject
+) {
   const calls = yield* SystemCalls
+  const { size } = yield* Effect.mapError(calls.fstat(from), fromSystemCall(subject, to))
+  if (size > limit) return yield* new SessionDbUnavailable({ ...subject, reason: "too-large" })
   yield* Effect.acquireUseRelease(
     calls.open(to, flags.create, 0o600),
     (fd) =>
@@ -158,11 +170,12 @@ const copyAll = Effect.fnUntraced(function* (from: number, to: string, subject: 
   ).pipe(Effect.mapError(fromSystemCall(subject, to)))
 })
 
+/** Answers whether there was a log. */
 const copy = (
   options: Options,
   target: string,
   subject: Subject
-): Effect.Effect<void, StorageError, SystemCalls | SafeDirectories> =>
+): Effect.Effect<boolean, StorageError, SystemCalls | SafeDirectories> =>
   Effect.gen(function* () {
     const calls = yield* SystemCalls
     const directories = yield* SafeDirectories
@@ -188,12 +201,13 @@ const copy = (
     }).pipe(Effect.scoped)
 
     const before = yield* observe
-    yield* copyAll(database, target, subject)
+    yield* copyAll(database, target, options, subject)
     const log = before.log === undefined ? undefined : yield* openLog
-    if (log !== undefined) yield* copyAll(log.fd, DatabaseFile.logName(target), subject)
+    if (log !== undefined) yield* copyAll(log.fd, DatabaseFile.logName(target), options, subject)
     const after = yield* observe
     if (before.log !== after.log) return yield* changing(subject)
     if (after.log === undefined && before.state !== after.state) return yield* changing(subject)
+    return log !== undefined
   }).pipe(Effect.scoped)
 
 /**
@@ -220,11 +234,15 @@ export const open = (
       (name) => Effect.ignore(calls.unlink(name)),
       { discard: true }
     )
-    const attempt: Effect.Effect<void, StorageError, SystemCalls | SafeDirectories> = Effect.zipRight(
+    const attempt: Effect.Effect<boolean, StorageError, SystemCalls | SafeDirectories> = Effect.zipRight(
       discard,
       copy(options, path, subject)
     )
-    yield* Effect.retry(attempt, { schedule: untilQuiet(options.patience), while: isChanging })
+    const hasLog = yield* Effect.retry(attempt, {
+      schedule: untilQuiet(options.patience),
+      while: isChanging
+    })
+    const { size } = yield* Effect.mapError(calls.lstat(path), fromSystemCall(subject, path))
     const client = yield* Effect.gen(function* () {
       const client = yield* driver.connect({ filename: path, patience: 0 })
       yield* client`PRAGMA synchronous = OFF`
@@ -233,6 +251,14 @@ export const open = (
       yield* client`PRAGMA query_only = ON`
       return client
     }).pipe(Effect.mapError(fromSql(subject)))
+    const [length] = yield* client<{ readonly bytes: number }>`
+      SELECT page_count * page_size AS bytes FROM pragma_page_count, pragma_page_size`.pipe(
+      Effect.mapError(fromSql(subject))
+    )
+    // SQLite takes what lacks of the last page for zeros. What a log has may not be in the file yet.
+    if (!hasLog && size < (length?.bytes ?? 0)) {
+      return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
+    }
     // The open connection keeps the copy; without a name it cannot outlive the process.
     yield* discard
     return client

@@ -1,6 +1,9 @@
 /**
  * The databases of a session, each as a private copy, and what lies beside them.
  *
+ * The host's own is in write-ahead-log mode, and a host may have it open: see `WalCopy`. One of an older build is not, until
+ * the host next opens it.
+ *
  * What is in the session's folder may be the work of an agent that wants to keep its reader busy. Of such a file only
  * ordinary tables are looked at, none with columns that are computed when they are read, and no rule of the file's own
  * (CHECK, an index on an expression) is evaluated.
@@ -12,19 +15,21 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import { createHash } from "node:crypto"
-import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { quote } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Tables from "../protocol/Tables.js"
-import * as FilePermit from "../storage/FilePermit.js"
+import * as DatabaseFile from "../storage/DatabaseFile.js"
+import * as DatabaseHeader from "../storage/DatabaseHeader.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { Snapshots } from "../storage/Snapshot.js"
+import type { Database } from "../storage/SqliteDriver.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
-import { pause, pieceBytes, SystemCalls } from "../storage/SystemCalls.js"
+import { SystemCalls } from "../storage/SystemCalls.js"
+import * as WalCopy from "../storage/WalCopy.js"
 import * as AgentTables from "./AgentTables.js"
 import type { Finding } from "./DoctorReport.js"
 import { explain, note, problem } from "./DoctorReport.js"
@@ -33,7 +38,7 @@ import { explain, note, problem } from "./DoctorReport.js"
  * @since 0.1.0
  * @category models
  */
-export type Requirements = SystemCalls | SafeDirectories | Snapshots
+export type Requirements = Snapshots | WalCopy.Requirements
 
 /**
  * A database that is to be examined. `title` is what findings call it; `isOurs` says that only the host can write it.
@@ -124,6 +129,19 @@ const schema = (version: number, { resource, title }: DatabaseToExamine): Readon
     : []
 }
 
+const open = (
+  { directory, isOurs, name }: DatabaseToExamine,
+  subject: Subject
+): Effect.Effect<Database, StorageError, Requirements | Scope.Scope> =>
+  Effect.gen(function* () {
+    const snapshots = yield* Snapshots
+    const file = { directory, name, patience, limit: isOurs ? limits.ours : limits.theirs }
+    const ours = { ...file, isOurs: true }
+    if (isOurs && (yield* WalCopy.header(ours, subject)).isWal) return yield* WalCopy.open(ours, subject)
+    const { client } = yield* snapshots.open({ ...file, view: "local" }, subject)
+    return client
+  })
+
 /**
  * Takes a private copy of a database and looks whether it is whole. The copy goes away with the scope.
  *
@@ -134,18 +152,8 @@ export const examine = (
   file: DatabaseToExamine
 ): Effect.Effect<Examined, never, Requirements | Scope.Scope> =>
   Effect.gen(function* () {
-    const snapshots = yield* Snapshots
     const subject = subjectOf(file.resource)
-    const { client } = yield* snapshots.open(
-      {
-        directory: file.directory,
-        name: file.name,
-        view: "local",
-        limit: file.isOurs ? limits.ours : limits.theirs,
-        patience
-      },
-      subject
-    )
+    const client = yield* open(file, subject)
     const whole = yield* Effect.mapError(integrity(client, file), fromSql(subject))
     const [header] = yield* Effect.mapError(
       client<{ readonly user_version: number }>`PRAGMA user_version`,
@@ -168,60 +176,74 @@ export const examine = (
     )
   )
 
-/** The size and hash of a file of at most `limit` bytes. Nobody in this process has it open meanwhile. */
-const hashOf = (directory: string, name: string, limit: bigint) =>
+/** What the host publishes of its own file. One of an older build was published as it is. */
+const published = (original: DatabaseToExamine) =>
   Effect.gen(function* () {
-    const calls = yield* SystemCalls
-    const directories = yield* SafeDirectories
-    const subject = subjectOf("inbound")
-    yield* FilePermit.hold(Path.join(directory, name), subject)
-    const folder = yield* directories.open(directory, subject)
-    const { fd, stats } = yield* directories.openFile(folder, name, subject)
-    const hash = createHash("sha256")
-    const piece = new Uint8Array(pieceBytes)
-    for (let position = 0; position <= limit && stats.size <= limit;) {
-      const count = yield* Effect.mapError(
-        calls.read(fd, piece, position),
-        fromSystemCall(subject, Path.join(directory, name))
-      )
-      if (count === 0) break
-      hash.update(piece.subarray(0, count))
-      position += count
-      yield* pause
-    }
-    return { size: stats.size, digest: hash.digest("hex") }
+    const subject = subjectOf(original.resource)
+    const client = yield* open(original, subject)
+    const bytes = yield* Effect.mapError(client.bytes, fromSql(subject))
+    return Option.exists(DatabaseHeader.parse(bytes), ({ isWal }) => isWal)
+      ? DatabaseFile.inRollbackMode(bytes)
+      : bytes
   }).pipe(Effect.scoped)
 
+const hasBytes = (folder: string, name: string, bytes: Uint8Array) =>
+  Effect.gen(function* () {
+    const directories = yield* SafeDirectories
+    const subject = subjectOf("inbound")
+    const file = yield* directories.openFile(yield* directories.open(folder, subject), name, subject)
+    if (file.stats.size !== BigInt(bytes.byteLength)) return false
+    return Buffer.compare(yield* directories.readOpen(file, name, bytes.byteLength, subject), bytes) === 0
+  }).pipe(Effect.scoped)
+
+/** How often the copy is looked at that is never the same as the original, which is never the same itself. */
+const mostLooks = 10
+
 /**
- * Whether the copy of inbound.db in the session's folder has the bytes of what the host wrote.
+ * Whether the copy of inbound.db in the session's folder has the bytes that the host gave it. A host that is at work may
+ * change both between a look at the one and a look at the other. So they are not the same only if the copy differs from an
+ * original that has not changed since the look before.
  *
  * @since 0.1.0
  * @category checks
  */
-export const copyIsSame = (original: string, folder: string) =>
+export const copyIsSame = (original: DatabaseToExamine, folder: string) =>
   Effect.gen(function* () {
-    const ours = yield* Effect.either(hashOf(original, SessionLayout.inbound, BigInt(limits.ours)))
-    // What is wrong with the original is said elsewhere.
-    if (Either.isLeft(ours)) return []
-    const copy = yield* Effect.either(hashOf(folder, SessionLayout.inbound, ours.right.size))
-    if (Either.isLeft(copy)) {
-      return [problem("copy", `the copy of inbound.db ${explain(copy.left)}, so the agent cannot read it`)]
+    let before: Uint8Array | undefined
+    for (let look = 0; look < mostLooks; look++) {
+      const ours = yield* Effect.either(published(original))
+      // What is wrong with the original is said elsewhere.
+      if (Either.isLeft(ours)) return []
+      const isSame = yield* Effect.either(hasBytes(folder, original.name, ours.right))
+      if (Either.isLeft(isSame)) {
+        return [
+          problem("copy", `the copy of inbound.db ${explain(isSame.left)}, so the agent cannot read it`)
+        ]
+      }
+      if (isSame.right) return []
+      if (before !== undefined && Buffer.compare(before, ours.right) === 0) {
+        return [problem("copy", "the copy of inbound.db is not what the host wrote; the host replaces it")]
+      }
+      before = ours.right
     }
-    return copy.right.size === ours.right.size && copy.right.digest === ours.right.digest
-      ? []
-      : [problem("copy", "the copy of inbound.db is not what the host wrote; the host replaces it")]
+    return []
   })
 
 const temporary = /^\.new-|\.new$/
 
-/** What a killed process, or somebody else, left in a folder with databases. */
+/**
+ * What a killed process, or somebody else, left in a folder with databases. A log and its index beside the host's own
+ * inbound.db are nothing of the kind: the host has it open, or takes them over when it next opens it.
+ */
 const leftoversAmong = (
   names: ReadonlyArray<string>,
   where: "the session's folder" | "the host's own folder"
 ): ReadonlyArray<Finding> =>
   names.flatMap((name) => {
     const [, database, kind] = /^(inbound\.db|outbound\.db)-(journal|wal|shm)$/.exec(name) ?? []
-    if (kind === "journal" && !(where === "the session's folder" && database === SessionLayout.inbound)) {
+    const isTheHosts = where === "the host's own folder" && database === SessionLayout.inbound
+    if (isTheHosts && kind !== "journal") return []
+    if (kind === "journal" && (isTheHosts || database === SessionLayout.outbound)) {
       return [
         note(
           "leftover",

@@ -83,7 +83,7 @@ const openCentral = (
   isWal: boolean
 ): Effect.Effect<SqlClient, StorageError, Requirements | Scope.Scope> =>
   isWal
-    ? WalCopy.open({ directory: dataDir, name: SessionLayout.central, patience }, central)
+    ? WalCopy.open({ directory: dataDir, name: SessionLayout.central, patience, isOurs: false }, central)
     : Effect.flatMap(Snapshots, (snapshots) =>
         Effect.map(
           snapshots.open(
@@ -102,7 +102,7 @@ const openCentral = (
 
 const readCentral = (dataDir: string) =>
   Effect.gen(function* () {
-    const options = { directory: dataDir, name: SessionLayout.central, patience }
+    const options = { directory: dataDir, name: SessionLayout.central, patience, isOurs: false }
     const { isWal } = yield* WalCopy.header(options, central)
     const sql = yield* openCentral(dataDir, isWal)
     const [check] = yield* sql<Record<string, string>>`PRAGMA integrity_check(1)`.pipe(

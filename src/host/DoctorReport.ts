@@ -27,7 +27,8 @@ export const Severity = Schema.Literal("problem", "note")
  * - `schema`: the version of the host's tables
  * - `copy`: inbound.db in the session's folder is what the host wrote
  * - `parity`: the host's numbers are even, the agent's odd, and none is there twice
- * - `leftover`: files that a killed process, or somebody else, left beside a database, or under a temporary name
+ * - `leftover`: files that a killed process, or somebody else, left beside a database, or under a temporary name. The log of
+ *   the host's own inbound.db is none: it is there while a host has the file open, and a killed one's is taken over
  * - `attachments`: files that no message has, and messages whose files are missing
  * - `claims`: messages that an agent has taken which does not run
  * - `set-aside`: messages that have failed, and rows of the agent that are no messages

@@ -77,13 +77,14 @@ const look = (known: Known, places: Places) =>
       ...(yield* DoctorDatabases.leftovers(folder, "the session's folder")),
       ...(yield* DoctorDatabases.leftovers(original, "the host's own folder"))
     ]
-    const inbound = yield* DoctorDatabases.examine({
+    const inboundFile: DoctorDatabases.DatabaseToExamine = {
       directory: known.hasOriginal ? original : folder,
       name: SessionLayout.inbound,
       title: known.hasOriginal ? "the host's inbound.db" : "inbound.db",
       resource: "inbound",
       isOurs: known.hasOriginal
-    })
+    }
+    const inbound = yield* DoctorDatabases.examine(inboundFile)
     const outbound = yield* DoctorDatabases.examine({
       directory: folder,
       name: SessionLayout.outbound,
@@ -92,7 +93,7 @@ const look = (known: Known, places: Places) =>
       isOurs: false
     })
     findings.push(...inbound.findings, ...outbound.findings)
-    if (known.hasOriginal) findings.push(...(yield* DoctorDatabases.copyIsSame(original, folder)))
+    if (known.hasOriginal) findings.push(...(yield* DoctorDatabases.copyIsSame(inboundFile, folder)))
     else {
       findings.push(
         note(

@@ -8,7 +8,6 @@
  *
  * @since 0.1.0
  */
-import type { SqlClient } from "@effect/sql/SqlClient"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -24,6 +23,7 @@ import * as FilePermit from "./FilePermit.js"
 import { OwnedNames } from "./OwnedNames.js"
 import * as QuietCopy from "./QuietCopy.js"
 import { SafeDirectories } from "./SafeDirectory.js"
+import type { Database } from "./SqliteDriver.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSql, fromSystemCall } from "./StorageFailure.js"
@@ -51,7 +51,7 @@ export interface SnapshotOptions extends QuietCopy.QuietCopyOptions {
  * @category models
  */
 export interface Snapshot {
-  readonly client: SqlClient
+  readonly client: Database
   readonly stamp: QuietCopy.ChangeStamp
 }
 

@@ -12,6 +12,8 @@
  * - inside the transaction of one client, statements of another client would go to the first one's
  *   connection; here a client uses its own connection only, and no other client uses it
  *
+ * It counts which files have connections; see `OpenFiles`.
+ *
  * @since 0.1.0
  */
 import * as Reactivity from "@effect/experimental/Reactivity"
@@ -27,9 +29,12 @@ import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as OpenFiles from "./OpenFiles.js"
 import { isBusy } from "./StorageFailure.js"
+import { SystemCalls } from "./SystemCalls.js"
 import * as Turn from "./Turn.js"
 
 /**
@@ -74,12 +79,14 @@ export class SqliteDriver extends Context.Tag("effect-airlock/SqliteDriver")<
     SqliteDriver,
     Effect.gen(function* () {
       const reactivity = yield* Reactivity.Reactivity
+      const calls = yield* SystemCalls
       return {
-        connect: (options) => Effect.provideService(connect(options), Reactivity.Reactivity, reactivity),
+        connect: (options) =>
+          Effect.provideService(connect(options, calls), Reactivity.Reactivity, reactivity),
         image: (statements) => Effect.provideService(image(statements), Reactivity.Reactivity, reactivity)
       }
     })
-  ).pipe(Layer.provide(Reactivity.layer))
+  ).pipe(Layer.provide(Layer.merge(Reactivity.layer, SystemCalls.layer)))
 }
 
 interface Transaction {
@@ -102,8 +109,10 @@ const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]:
 /** How long SQLite itself waits for a lock. The event loop stands still meanwhile. */
 const busyTimeoutMillis = 5
 
-const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
+const connect = Effect.fnUntraced(function* (options: ConnectOptions, calls: SystemCalls["Type"]) {
+  const countAsOpen = yield* OpenFiles.counting
   const driver = yield* openDriver(options.filename)
+  yield* Effect.map(keyOf(options.filename, calls), Option.map(countAsOpen))
   // Held for the whole scope: this client's statements go to the connection itself, which can do more than its type says.
   const raw = (yield* driver.reserve) as Connection & Pick<SqliteClient.SqliteClient, "export">
   const connection = reliable(raw, options.patience)
@@ -142,6 +151,10 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions) {
   })
   return Object.assign(client, { bytes: Effect.scoped(Effect.zipRight(acquirer, raw.export)) })
 })
+
+/** None for a database in memory. SQLite follows links as well. */
+const keyOf = (filename: string, calls: SystemCalls["Type"]) =>
+  calls.realpath(filename).pipe(Effect.flatMap(calls.lstat), Effect.map(OpenFiles.keyOf), Effect.option)
 
 const openDriver = (filename: string) =>
   SqliteClient.make({ filename, disableWAL: true }).pipe(

@@ -1,6 +1,6 @@
 /**
- * Reading a database that is in write-ahead-log mode, which the central one is, without opening it with SQLite: that
- * would make files beside it. It is copied with its log to where only we can reach them, and the copy is opened there.
+ * Reading a database that is in write-ahead-log mode, as the central one and the host's inbound.db are, without opening it
+ * with SQLite: that would make files beside it. It is copied with its log to where only we can reach them, and the copy is opened there.
  *
  * A copy is good when the same log was there throughout: what is written to the database meanwhile comes out of that
  * log, and the copy of the log, made after that of the database, has it too. Without a log, or with an empty one,
@@ -9,7 +9,6 @@
  *
  * @since 0.1.0
  */
-import type { SqlClient } from "@effect/sql/SqlClient"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,21 +16,23 @@ import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type { BigIntStats } from "node:fs"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
 import * as DatabaseFile from "./DatabaseFile.js"
 import * as DatabaseHeader from "./DatabaseHeader.js"
+import * as OpenFiles from "./OpenFiles.js"
 import type { SafeDirectory } from "./SafeDirectory.js"
 import { SafeDirectories } from "./SafeDirectory.js"
+import type { Database } from "./SqliteDriver.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSql, fromSystemCall } from "./StorageFailure.js"
 import { flags, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
 
 /**
- * `patience` is how long to go on trying while the file keeps changing.
+ * `patience` is how long to go on trying while the file keeps changing. `isOurs` says that nothing in this process opens the
+ * file with SQLite but this library. `limit` is the largest file that is copied, in bytes; also the largest log.
  *
  * @since 0.1.0
  * @category models
@@ -40,6 +41,8 @@ export interface Options {
   readonly directory: string
   readonly name: string
   readonly patience: Duration.DurationInput
+  readonly isOurs: boolean
+  readonly limit?: number | undefined
 }
 
 /**
@@ -50,29 +53,64 @@ export interface Options {
  */
 export type Requirements = SystemCalls | SafeDirectories | SqliteDriver | FileSystem.FileSystem
 
+interface Kept {
+  readonly key: string
+  readonly fd: number
+  readonly isOurs: boolean
+  users: number
+}
+
 /**
- * Descriptors of databases that this process may have open in SQLite as well. They are never closed: that would drop
- * the locks of the other connection (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+ * Descriptors of databases that this process may have open in SQLite as well. To close one would drop the locks of the
+ * other connection (see `OpenFiles`). So one of a file of ours is closed when nobody uses it and the file has no
+ * connection, and any other never is: another library's connections are not counted.
  */
-const kept = globalValue(Symbol.for("effect-airlock/WalCopy/kept"), () => new Map<string, number>())
+const kept = globalValue(Symbol.for("effect-airlock/WalCopy/kept"), () => new Set<Kept>())
 
-const keyOf = ({ dev, ino }: BigIntStats): string => `${dev}.${ino}`
+/** Looks and closes in one step, or somebody could open the file in between. */
+const closeUnneeded = Effect.map(SystemCalls, (calls) => {
+  for (const file of kept) {
+    if (!file.isOurs || file.users > 0 || OpenFiles.has(file.key)) continue
+    kept.delete(file)
+    Effect.runSync(calls.close(file.fd))
+  }
+})
 
-const openKept = Effect.fnUntraced(function* (directory: SafeDirectory, name: string, subject: Subject) {
+const findOrOpen = Effect.fnUntraced(function* (
+  directory: SafeDirectory,
+  { isOurs, name }: Options,
+  subject: Subject
+) {
   const calls = yield* SystemCalls
   const path = Path.join(directory.path, name)
   const failure = Effect.mapError(fromSystemCall(subject, path))
-  const known = kept.get(keyOf(yield* failure(calls.lstat(directory.at(name)))))
-  if (known !== undefined) return known
+  const seen = yield* failure(calls.lstat(directory.at(name)))
+  // Who opens it by its other name has another log.
+  if (isOurs && seen.nlink > 1n && seen.isFile()) {
+    return yield* new UnsafePath({ operation: subject.operation, path, reason: "hard-link" })
+  }
+  for (const file of kept) if (file.key === OpenFiles.keyOf(seen)) return file
   const fd = yield* failure(calls.open(directory.at(name), flags.read))
   const stats = yield* failure(calls.fstat(fd))
   if (!stats.isFile()) {
     yield* calls.close(fd)
     return yield* new UnsafePath({ operation: subject.operation, path, reason: "not-a-regular-file" })
   }
-  kept.set(keyOf(stats), fd)
-  return fd
+  const file: Kept = { key: OpenFiles.keyOf(stats), fd, isOurs, users: 0 }
+  kept.add(file)
+  return file
 })
+
+const openKept = (directory: SafeDirectory, options: Options, subject: Subject) =>
+  Effect.acquireRelease(
+    Effect.tap(findOrOpen(directory, options, subject), (file) => {
+      file.users++
+    }),
+    (file) => {
+      file.users--
+      return closeUnneeded
+    }
+  ).pipe(Effect.map(({ fd }) => fd))
 
 /**
  * The header of a database, without the risk that lies in closing it again.
@@ -85,7 +123,7 @@ export const header = (options: Options, subject: Subject) =>
     const calls = yield* SystemCalls
     const directories = yield* SafeDirectories
     const directory = yield* directories.open(options.directory, subject)
-    const fd = yield* openKept(directory, options.name, subject)
+    const fd = yield* openKept(directory, options, subject)
     const bytes = new Uint8Array(DatabaseHeader.length)
     const count = yield* calls.read(fd, bytes, 0).pipe(Effect.mapError(fromSystemCall(subject, options.name)))
     return yield* Option.match(DatabaseHeader.parse(bytes.subarray(0, count)), {
@@ -106,8 +144,15 @@ const untilQuiet = (patience: Duration.DurationInput) =>
 /** The start of a log, which is another one each time that the log is begun anew. */
 const logHeaderBytes = 32
 
-const copyAll = Effect.fnUntraced(function* (from: number, to: string, subject: Subject) {
+const copyAll = Effect.fnUntraced(function* (
+  from: number,
+  to: string,
+  { limit = Number.POSITIVE_INFINITY }: Options,
+  subject: Subject
+) {
   const calls = yield* SystemCalls
+  const { size } = yield* Effect.mapError(calls.fstat(from), fromSystemCall(subject, to))
+  if (size > limit) return yield* new SessionDbUnavailable({ ...subject, reason: "too-large" })
   yield* Effect.acquireUseRelease(
     calls.open(to, flags.create, 0o600),
     (fd) =>
@@ -125,17 +170,18 @@ const copyAll = Effect.fnUntraced(function* (from: number, to: string, subject: 
   ).pipe(Effect.mapError(fromSystemCall(subject, to)))
 })
 
+/** Answers whether there was a log. */
 const copy = (
   options: Options,
   target: string,
   subject: Subject
-): Effect.Effect<void, StorageError, SystemCalls | SafeDirectories> =>
+): Effect.Effect<boolean, StorageError, SystemCalls | SafeDirectories> =>
   Effect.gen(function* () {
     const calls = yield* SystemCalls
     const directories = yield* SafeDirectories
     const directory = yield* directories.open(options.directory, subject)
     const failure = Effect.mapError(fromSystemCall(subject, Path.join(options.directory, options.name)))
-    const database = yield* openKept(directory, options.name, subject)
+    const database = yield* openKept(directory, options, subject)
     const openLog = directories.openFile(directory, DatabaseFile.logName(options.name), subject).pipe(
       Effect.catchIf(
         (error) => error._tag === "SessionDbUnavailable" && error.reason === "missing",
@@ -155,12 +201,13 @@ const copy = (
     }).pipe(Effect.scoped)
 
     const before = yield* observe
-    yield* copyAll(database, target, subject)
+    yield* copyAll(database, target, options, subject)
     const log = before.log === undefined ? undefined : yield* openLog
-    if (log !== undefined) yield* copyAll(log.fd, DatabaseFile.logName(target), subject)
+    if (log !== undefined) yield* copyAll(log.fd, DatabaseFile.logName(target), options, subject)
     const after = yield* observe
     if (before.log !== after.log) return yield* changing(subject)
     if (after.log === undefined && before.state !== after.state) return yield* changing(subject)
+    return log !== undefined
   }).pipe(Effect.scoped)
 
 /**
@@ -172,7 +219,7 @@ const copy = (
 export const open = (
   options: Options,
   subject: Subject
-): Effect.Effect<SqlClient, StorageError, Requirements | Scope.Scope> =>
+): Effect.Effect<Database, StorageError, Requirements | Scope.Scope> =>
   Effect.gen(function* () {
     const calls = yield* SystemCalls
     const driver = yield* SqliteDriver
@@ -187,11 +234,15 @@ export const open = (
       (name) => Effect.ignore(calls.unlink(name)),
       { discard: true }
     )
-    const attempt: Effect.Effect<void, StorageError, SystemCalls | SafeDirectories> = Effect.zipRight(
+    const attempt: Effect.Effect<boolean, StorageError, SystemCalls | SafeDirectories> = Effect.zipRight(
       discard,
       copy(options, path, subject)
     )
-    yield* Effect.retry(attempt, { schedule: untilQuiet(options.patience), while: isChanging })
+    const hasLog = yield* Effect.retry(attempt, {
+      schedule: untilQuiet(options.patience),
+      while: isChanging
+    })
+    const { size } = yield* Effect.mapError(calls.lstat(path), fromSystemCall(subject, path))
     const client = yield* Effect.gen(function* () {
       const client = yield* driver.connect({ filename: path, patience: 0 })
       yield* client`PRAGMA synchronous = OFF`
@@ -200,6 +251,14 @@ export const open = (
       yield* client`PRAGMA query_only = ON`
       return client
     }).pipe(Effect.mapError(fromSql(subject)))
+    const [length] = yield* client<{ readonly bytes: number }>`
+      SELECT page_count * page_size AS bytes FROM pragma_page_count, pragma_page_size`.pipe(
+      Effect.mapError(fromSql(subject))
+    )
+    // SQLite takes what lacks of the last page for zeros. What a log has may not be in the file yet.
+    if (!hasLog && size < (length?.bytes ?? 0)) {
+      return yield* new SessionDbCorrupt({ ...subject, reason: "damaged" })
+    }
     // The open connection keeps the copy; without a name it cannot outlive the process.
     yield* discard
     return client

@@ -11,6 +11,7 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Fixtures from "../storage/Fixtures.js"
 import * as DoctorText from "../../src/host/DoctorText.js"
+import * as DatabaseFile from "../../src/storage/DatabaseFile.js"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
 
@@ -134,14 +135,41 @@ const foundAfter = (plant: (directory: Directory) => void) =>
     return told(report.findings)
   }).pipe(Effect.scoped)
 
+/** Gives the agent what the host has. No host has it open, so there is no log. */
+const publish = ({ folder, original }: Place) => {
+  const bytes = Fs.readFileSync(Path.join(original, "inbound.db"))
+  Fs.rmSync(Path.join(folder, "inbound.db"))
+  Fs.writeFileSync(Path.join(folder, "inbound.db"), DatabaseFile.inRollbackMode(bytes))
+}
+
 /** Changes what the host has, and publishes it. */
-const inInbound =
+const inInbound = (sql: string) => (place: Place) => {
+  Raw.exec(Path.join(place.original, "inbound.db"), sql)
+  publish(place)
+}
+
+/** The same by a host that is killed: what changed is in the log only. */
+const inLog =
   (sql: string) =>
   ({ folder, original }: Place) => {
-    Raw.exec(Path.join(original, "inbound.db"), sql)
-    Fs.rmSync(Path.join(folder, "inbound.db"))
-    Fs.copyFileSync(Path.join(original, "inbound.db"), Path.join(folder, "inbound.db"))
+    const copy = Path.join(folder, "inbound.db")
+    Fixtures.runToDeath(
+      `const database = new Database(args[0])
+       database.exec("PRAGMA wal_autocheckpoint = 0; " + args[1])
+       Fs.writeFileSync(args[2], database.serialize())
+       die()`,
+      Path.join(original, "inbound.db"),
+      sql,
+      copy
+    )
+    Fs.writeFileSync(copy, DatabaseFile.inRollbackMode(Fs.readFileSync(copy)))
   }
+
+/** As the host of an older build left it, and published it. */
+const asBefore = ({ folder, original }: Place) => {
+  Raw.exec(Path.join(original, "inbound.db"), "PRAGMA journal_mode = DELETE")
+  Fs.copyFileSync(Path.join(original, "inbound.db"), Path.join(folder, "inbound.db"))
+}
 
 const inOutbound =
   (sql: string) =>
@@ -160,32 +188,61 @@ const message = (id: string, seq: number | string, status = "pending") =>
 const reply = (id: string, seq: number | string, content = "{}") =>
   `INSERT INTO messages_out (id, seq, kind, timestamp, content) VALUES (${id}, ${seq}, 'chat', '2026-01-01T00:00:00.000Z', '${content}')`
 
+/** What is in order. */
+const harmless: ReadonlyArray<readonly [name: string, plant: (directory: Directory) => void]> = [
+  ["a host was killed that had its inbound.db open", inLog(message("late", 100))],
+  [
+    "a host has just opened its inbound.db",
+    ({ original }) => Fs.writeFileSync(Path.join(original, "inbound.db-wal"), "")
+  ],
+  ["no host of this build has opened its inbound.db yet", asBefore]
+]
+
 /** One planted thing, and what is said of it. */
 const cases: ReadonlyArray<
   readonly [name: string, plant: (directory: Directory) => void, findings: ReadonlyArray<unknown>]
 > = [
   [
     "the host's inbound.db is damaged",
-    ({ folder, original }) => {
-      damage(Path.join(original, "inbound.db"))
-      Fs.copyFileSync(Path.join(original, "inbound.db"), Path.join(folder, "inbound.db"))
+    (place) => {
+      damage(Path.join(place.original, "inbound.db"))
+      publish(place)
     },
     [expect.stringMatching(/^problem: integrity: the host's inbound.db is (damaged|corrupt)/)]
   ],
   [
     "an index of the host's inbound.db is of other values",
-    ({ folder, original }) => {
+    (place) => {
       // Another column in the schema, of the same length, so that the index has not what it should have.
-      const whole = Fs.readFileSync(Path.join(original, "inbound.db"), "latin1")
+      const path = Path.join(place.original, "inbound.db")
+      const whole = Fs.readFileSync(path, "latin1")
       const changed = whole.replace(
         "idx_messages_in_series ON messages_in (series_id)",
         "idx_messages_in_series ON messages_in (timestamp)"
       )
       expect(changed).not.toBe(whole)
-      Fs.writeFileSync(Path.join(original, "inbound.db"), changed, "latin1")
-      Fs.copyFileSync(Path.join(original, "inbound.db"), Path.join(folder, "inbound.db"))
+      Fs.writeFileSync(path, changed, "latin1")
+      publish(place)
     },
     [expect.stringMatching(/^problem: integrity: the host's inbound.db is damaged/)]
+  ],
+  [
+    "the host's inbound.db lacks its end",
+    ({ original }) => {
+      const path = Path.join(original, "inbound.db")
+      Fs.truncateSync(path, Fs.statSync(path).size - 100)
+    },
+    ["problem: integrity: the host's inbound.db is corrupt (damaged)"]
+  ],
+  [
+    "the host's inbound.db has a second name",
+    ({ dataDir, original }) => Fs.linkSync(Path.join(original, "inbound.db"), Path.join(dataDir, "else.db")),
+    ["problem: integrity: the host's inbound.db is not safe to read (hard-link)"]
+  ],
+  [
+    "the host's inbound.db is of a tebibyte",
+    ({ original }) => Fs.truncateSync(Path.join(original, "inbound.db"), 2 ** 40),
+    ["problem: integrity: the host's inbound.db cannot be read (too-large)"]
   ],
   [
     "the copy of inbound.db has another byte",
@@ -303,8 +360,24 @@ const cases: ReadonlyArray<
     [`problem: parity: message small in messages_out has "-9223372036854775808" for a number`]
   ],
   [
-    "a transaction on the host's inbound.db was cut off",
-    ({ original }) => Fs.writeFileSync(Path.join(original, "inbound.db-journal"), ""),
+    "a transaction on the host's inbound.db was cut off by an older build",
+    (place) => {
+      const path = Path.join(place.original, "inbound.db")
+      Raw.exec(
+        path,
+        `WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i + 2 FROM n WHERE i < 500)
+         INSERT INTO messages_in (id, seq, kind, timestamp, content) SELECT i, i, 'chat', '', hex(zeroblob(500)) FROM n`
+      )
+      asBefore(place)
+      const before = at(path).what
+      Fixtures.runToDeath(
+        `const database = new Database(args[0])
+         database.exec("PRAGMA cache_size = 10; BEGIN IMMEDIATE; UPDATE messages_in SET kind = 'task'")
+         die()`,
+        path
+      )
+      expect(at(path).what).not.toBe(before)
+    },
     [expect.stringMatching(/^note: leftover: inbound.db-journal in the host's own folder/)]
   ],
   [
@@ -321,9 +394,9 @@ const cases: ReadonlyArray<
       ] as const
   ),
   [
-    "a log lies beside the host's inbound.db",
-    ({ original }) => Fs.writeFileSync(Path.join(original, "inbound.db-wal"), ""),
-    [expect.stringContaining("problem: leftover: inbound.db-wal in the host's own folder")]
+    "the log of the host's inbound.db has something wrong",
+    inLog(message("odd", 99)),
+    ["problem: parity: message odd in messages_in has the number 99, which is the agent's to give"]
   ],
   [
     "temporary files are left over",
@@ -501,8 +574,15 @@ describe("the Doctor", () => {
       expect(report).toMatchObject({ dataDir, sessions: 2, centralMode: "wal", findings: [] })
       expect(report.sqliteVersion).toMatch(/^3\.\d+\.\d+$/)
       expect(Doctor.isHealthy(report)).toBe(true)
+      expect(Fixtures.openAt(Path.join(dataDir, "v2-originals"))).toEqual([])
     }).pipe(Effect.scoped)
   )
+
+  for (const [name, plant] of harmless) {
+    it.live(`finds nothing when ${name}, and changes nothing`, () =>
+      Effect.map(foundAfter(plant), (found) => expect(found).toEqual([]))
+    )
+  }
 
   for (const [name, plant, findings] of cases) {
     it.live(`says so when ${name}, and changes nothing`, () =>
@@ -646,26 +726,62 @@ describe("the Doctor", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("leaves a host in the same process its locks on the central database", () =>
+  it.live("leaves a host in the same process its locks on its own databases", () =>
     Effect.gen(function* () {
       const dataDir = yield* TestHost.temporaryDirectory
       yield* Effect.gen(function* () {
-        yield* TestHost.newSession()
-        const { ino } = Fs.statSync(Path.join(dataDir, "v2.db"))
+        const manager = yield* SessionManager.SessionManager
+        const session = yield* TestHost.newSession()
+        yield* manager.writeMessage(session, { id: "question", kind: "chat", content: "" })
+        const own = [
+          Path.join(dataDir, "v2.db"),
+          Path.join(placeOf(dataDir, session).original, "inbound.db")
+        ].map((path) => Fs.statSync(path).ino)
         const locks = () =>
-          Fs.readFileSync("/proc/locks", "utf8")
-            .split("\n")
-            .filter((line) => line.includes(` ${process.pid} `) && line.includes(`:${ino} `))
-            .map((line) => line.replace(/^\d+: /, ""))
+          own.map((ino) =>
+            Fs.readFileSync("/proc/locks", "utf8")
+              .split("\n")
+              .filter((line) => line.includes(` ${process.pid} `) && line.includes(`:${ino} `))
+              .map((line) => line.replace(/^\d+: /, ""))
+          )
         const before = locks()
-        expect(before.length).toBeGreaterThan(0)
+        for (const held of before) expect(held.length).toBeGreaterThan(0)
         const doctor = yield* Doctor.Doctor
-        yield* doctor.examine(dataDir)
+        expect((yield* doctor.examine(dataDir)).findings).toEqual([])
         yield* doctor.examine(dataDir)
         expect(locks()).toEqual(before)
       }).pipe(Effect.provide(Layer.merge(Doctor.Doctor.layer, TestHost.layerAt(dataDir))))
     }).pipe(Effect.scoped)
   )
+
+  for (const [how, changes] of [
+    ["a few times", 5],
+    ["each time", Number.POSITIVE_INFINITY]
+  ] as const) {
+    it.live(`does not take a copy for wrong that the host replaces ${how} when it is looked at`, () =>
+      Effect.gen(function* () {
+        const { dataDir, ...place } = yield* directory
+        let count = 0
+        const isCopy = (path: string) =>
+          path.endsWith("/inbound.db") &&
+          Fs.realpathSync(Path.dirname(path)) === Fs.realpathSync(place.folder)
+        const storage = Fixtures.layerWith((calls) => ({
+          open: (path, flags, mode) => {
+            if (isCopy(path) && count < changes) {
+              inInbound(`UPDATE messages_in SET content = '${++count}'`)({ dataDir, ...place })
+            }
+            return calls.open(path, flags, mode)
+          }
+        }))
+        const { findings } = yield* Effect.flatMap(Doctor.Doctor, (doctor) => doctor.examine(dataDir)).pipe(
+          Effect.provide(Doctor.layerWithoutStorage),
+          Effect.provide(Layer.merge(storage, NodeContext.layer))
+        )
+        expect(count).toBe(Math.min(changes, 10))
+        expect(findings).toEqual([])
+      }).pipe(Effect.scoped)
+    )
+  }
 
   it.live("says nothing of what is gone a moment later", () =>
     Effect.gen(function* () {

@@ -7,6 +7,7 @@ import type { Scope } from "effect"
 import { Deferred, Duration, Effect, Exit, Fiber, TestClock } from "effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as OpenFiles from "../../src/storage/OpenFiles.js"
 import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
 import { isBusy } from "../../src/storage/StorageFailure.js"
 import * as Raw from "../support/Raw.js"
@@ -23,6 +24,8 @@ const newFile = (folder: string, name = "test.db") => {
 }
 
 const numbersIn = (path: string) => Raw.query(path, "SELECT x FROM t ORDER BY x").map(({ x }) => x)
+
+const isCounted = (path: string) => OpenFiles.has(OpenFiles.keyOf(Fs.statSync(path, { bigint: true })))
 
 /** Another connection of this process, closed with the scope. */
 const other = (path: string) =>
@@ -146,7 +149,30 @@ describe("SqliteDriver.connect", () => {
       const path = newFile(folder)
       yield* Fixtures.interruptedAtEveryOperation(
         Effect.scoped(Effect.flatMap(connect(path), (sql) => sql`SELECT * FROM t`)),
-        Effect.sync(() => expect(Fixtures.openAt(path)).toEqual([]))
+        Effect.sync(() => {
+          expect(Fixtures.openAt(path)).toEqual([])
+          expect(isCounted(path)).toBe(false)
+        })
+      )
+    }))
+
+  test("counts which files are open, by whatever path, until the last connection is closed", (folder) =>
+    Effect.gen(function* () {
+      const path = newFile(folder)
+      Fs.symlinkSync(path, `${path}-link`)
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* connect(path)
+          yield* Effect.scoped(connect(`${path}-link`))
+          expect(isCounted(path)).toBe(true)
+        })
+      )
+      expect(isCounted(path)).toBe(false)
+      yield* Effect.scoped(
+        Effect.zipRight(
+          connect(`${path}-link`),
+          Effect.sync(() => expect(isCounted(path)).toBe(true))
+        )
       )
     }))
 })

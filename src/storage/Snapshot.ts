@@ -90,6 +90,9 @@ export class Snapshots extends Context.Tag("effect-airlock/Snapshots")<
   )
 }
 
+/** A copy of at most so many bytes is not written to a file, unless there is a journal to be rolled back in it. */
+const mostInMemory = 16 * 1024 * 1024
+
 /** What a folder of private copies is called, before it says whose it is. */
 const homePrefix = "effect-airlock-"
 
@@ -173,6 +176,32 @@ const make = Effect.gen(function* () {
       Effect.zipRight(quiet.copy(options, subject)),
       Effect.scoped
     )
+    const size = copied.database.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    const client =
+      copied.journal === undefined && size <= mostInMemory
+        ? yield* inMemory(joined(copied.database), options, subject)
+        : yield* inFile(copied, options, subject)
+    return { client, stamp: copied.stamp }
+  })
+
+  const inMemory = Effect.fnUntraced(function* (
+    bytes: Uint8Array,
+    { rows }: SnapshotOptions,
+    subject: Subject
+  ) {
+    if (rows !== undefined) yield* inspect(bytes, rows, subject)
+    return yield* Effect.gen(function* () {
+      const client = yield* driver.connect({ filename: bytes, patience: 0 })
+      yield* client`PRAGMA trusted_schema = OFF`
+      return client
+    }).pipe(Effect.mapError(fromSql(subject)))
+  })
+
+  const inFile = Effect.fnUntraced(function* (
+    copied: QuietCopy.QuietCopy,
+    options: SnapshotOptions,
+    subject: Subject
+  ) {
     const path = Path.join(home, `${copies++}.db`)
     yield* Effect.addFinalizer(() => discard(path))
     yield* place(path, copied.database).pipe(
@@ -197,7 +226,7 @@ const make = Effect.gen(function* () {
     }).pipe(Effect.mapError(fromSql(subject)))
     // The open connection keeps the copy; without a name it cannot outlive the process.
     yield* discard(path)
-    return { client, stamp: copied.stamp }
+    return client
   })
 
   const stamp = Effect.fnUntraced(function* (options: SnapshotOptions, subject: Subject) {

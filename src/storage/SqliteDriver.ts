@@ -42,8 +42,8 @@ import * as Turn from "./Turn.js"
  * @category models
  */
 export interface ConnectOptions {
-  /** The absolute path of a file. A missing file is created. */
-  readonly filename: string
+  /** The absolute path of a file, which is created if it is missing; or the bytes of one, which can only be read. */
+  readonly filename: string | Uint8Array
   /** How long to go on trying while another process holds a lock. */
   readonly patience: Duration.DurationInput
 }
@@ -153,11 +153,21 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions, calls: Sys
 })
 
 /** None for a database in memory. SQLite follows links as well. */
-const keyOf = (filename: string, calls: SystemCalls["Type"]) =>
-  calls.realpath(filename).pipe(Effect.flatMap(calls.lstat), Effect.map(OpenFiles.keyOf), Effect.option)
+const keyOf = (filename: ConnectOptions["filename"], calls: SystemCalls["Type"]) =>
+  typeof filename === "string"
+    ? calls.realpath(filename).pipe(Effect.flatMap(calls.lstat), Effect.map(OpenFiles.keyOf), Effect.option)
+    : Effect.succeedNone
 
-const openDriver = (filename: string) =>
-  SqliteClient.make({ filename, disableWAL: true }).pipe(
+const openDriver = (filename: ConnectOptions["filename"]) =>
+  SqliteClient.make({
+    // SQLite's binding takes a buffer as well, which the driver's type does not say.
+    filename:
+      typeof filename === "string"
+        ? filename
+        : (Buffer.from(filename.buffer, filename.byteOffset, filename.byteLength) as unknown as string),
+    readonly: typeof filename !== "string",
+    disableWAL: true
+  }).pipe(
     Effect.catchAllDefect((cause) =>
       cause instanceof Error
         ? Effect.fail(new SqlError({ cause, message: "Failed to open the database" }))

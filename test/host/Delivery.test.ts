@@ -29,7 +29,7 @@ const program = Effect.gen(function* () {
     say: (text: string, more: Partial<Mailbox.Reply> = {}) => mailbox.send({ content: { text }, ...more }),
     outbound: (sql: string) => Raw.exec(`${folder}/outbound.db`, sql),
     delivered: () =>
-      Raw.query(`${folder}/inbound.db`, "SELECT message_out_id, platform_message_id, status FROM delivered")
+      Raw.query(TestHost.originalOf(folder), "SELECT message_out_id, platform_message_id, status FROM delivered")
   }
 })
 

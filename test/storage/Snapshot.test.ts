@@ -186,6 +186,20 @@ describe("a snapshot", () => {
 })
 
 describe("the copy of a snapshot", () => {
+  withCalls((calls) => ({
+    open: (path, mode, permission) =>
+      path.includes("effect-airlock-") ? Effect.die("a file was made") : calls.open(path, mode, permission)
+  }))(
+    "is in memory, and cannot be written to, if it is small and nothing has to be rolled back",
+    ({ path }) =>
+      Effect.gen(function* () {
+        const snapshot = yield* open(path)
+        expect(yield* stateOf(snapshot)).toBe(0)
+        const error = yield* Effect.flip(snapshot.client`UPDATE t SET v = 1`)
+        expect(error.cause).toMatchObject({ code: "SQLITE_READONLY" })
+      })
+  )
+
   /** Lets temporary directories be made in this folder only. */
   const temporary = (folder: string) =>
     Effect.acquireRelease(
@@ -240,6 +254,7 @@ describe("the copy of a snapshot", () => {
 
   test("goes away after success, failure, defect and interruption", ({ folder, path }) =>
     Effect.gen(function* () {
+      Fixtures.killWriter(path)
       const temp = Path.join(Path.dirname(folder), "temp")
       Fs.mkdirSync(temp)
       yield* temporary(temp)
@@ -253,7 +268,7 @@ describe("the copy of a snapshot", () => {
 
   test("goes away wherever making it is interrupted", ({ folder, path }) =>
     Effect.gen(function* () {
-      Fixtures.shrinkTable(path)
+      Fixtures.killWriter(path)
       const temp = Path.join(Path.dirname(folder), "temp")
       Fs.mkdirSync(temp)
       yield* temporary(temp)
@@ -267,7 +282,7 @@ describe("the copy of a snapshot", () => {
             expect(Fs.readdirSync(home)).toEqual([])
             expect(yield* FilePermit.count).toBe(0)
           }),
-          { stride: 5 }
+          { stride: 10 }
         )
       }).pipe(Effect.provide(StorageLayer.layer))
     }))
@@ -280,6 +295,7 @@ describe("the copy of a snapshot", () => {
           : calls[call](...parameters)
     }))(`that the disk has no room for at ${call} is an error`, ({ path }) =>
       Effect.gen(function* () {
+        Fixtures.killWriter(path)
         expect(yield* Effect.flip(open(path))).toMatchObject({ ...unavailable("disk-full"), code: "ENOSPC" })
       })
     )

@@ -20,6 +20,7 @@ import type { StorageError } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import { fromSql } from "../storage/StorageFailure.js"
+import type { SystemCalls } from "../storage/SystemCalls.js"
 import type { AgentRouter } from "./AgentRouter.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { ChannelAdapter } from "./ChannelAdapter.js"
@@ -32,6 +33,7 @@ import { SessionActivity } from "./SessionActivity.js"
 import { SessionDb } from "./SessionDb.js"
 import * as SessionLoop from "./SessionLoop.js"
 import { SessionPaths } from "./SessionPaths.js"
+import type { RegistryError } from "./SessionRegistry.js"
 import { SessionRegistry } from "./SessionRegistry.js"
 
 export type { Attempted, Failure, MessageKey, Source } from "./DeliveryLedger.js"
@@ -71,9 +73,15 @@ export class Delivery extends Context.Tag("effect-airlock/Delivery")<
     /**
      * Drains all active sessions now and in intervals, those with a running container more often; a session as
      * soon as its container has ended, or a direct reply was written. Goes on for ever. One session's trouble
-     * is logged, and stays its own. Only one process may do this on a data directory.
+     * is logged, and stays its own. Only one process may do this on a data directory. What was written to a session's
+     * inbound.db and not published, because a host was killed or another program wrote it, it leaves until `Sweep` has.
      */
     readonly run: Effect.Effect<never>
+    /**
+     * What `run` does at one look at all active sessions. It ends when all is sent that was begun, and fails only if the
+     * sessions cannot be listed. For a host with a timer of its own: what waits for its time waits for the next one.
+     */
+    readonly drainAll: Effect.Effect<void, RegistryError>
     /** The messages of a session that were given up, and why. */
     readonly failures: (ref: SessionRef) => Effect.Effect<ReadonlyArray<DeliveryLedger.Failure>, StorageError>
     /** The messages of a session that were tried and are not settled: how often, and when the next attempt is. */
@@ -104,6 +112,7 @@ export class Delivery extends Context.Tag("effect-airlock/Delivery")<
     | Outbox
     | AgentRouter
     | ChannelAdapter
+    | SystemCalls
   > = Layer.effect(
     Delivery,
     Effect.suspend(() => make)
@@ -118,18 +127,20 @@ const make = Effect.gen(function* () {
   const registry = yield* SessionRegistry
   const paths = yield* SessionPaths
   const db = yield* SessionDb
-  const take = yield* DeliveryTake.make(operation)
+  const { idleUntil, nothing, take } = yield* DeliveryTake.make(operation)
   const send = yield* DeliveryLane.make(operation)
   const memories = new Map<string, DeliveryTake.Memory>()
 
-  const memoryOf = (folder: string): DeliveryTake.Memory => {
-    const memory = memories.get(folder) ?? {
+  const memoryOf = (ref: SessionRef): DeliveryTake.Memory => {
+    const key = SessionLoop.keyOf(ref)
+    const memory = memories.get(key) ?? {
       busy: new Set(),
       passed: new Set(),
       progress: undefined,
+      seen: undefined,
       idle: undefined
     }
-    memories.set(folder, memory)
+    memories.set(key, memory)
     return memory
   }
 
@@ -139,7 +150,9 @@ const make = Effect.gen(function* () {
   ): Effect.Effect<Drained & { readonly nextAt: number }, StorageError> =>
     Effect.gen(function* () {
       const folder = yield* paths.session(ref)
-      const memory = memoryOf(folder)
+      const memory = memoryOf(ref)
+      const already = nothing(ref, memory, yield* Clock.currentTimeMillis)
+      if (already !== undefined) return { ...already, delivered: [] }
       const marked = new Set<string>()
       let isLeft = false
       const release = (lane: string) =>
@@ -201,6 +214,23 @@ const make = Effect.gen(function* () {
     )
   }, Effect.scoped)
 
+  const loop = yield* SessionLoop.make(
+    {
+      name: "Delivery.run",
+      running: intervals.deliverRunning,
+      all: intervals.deliverAll,
+      word: Stream.filterMap(activity.stream, ({ ref, what }) =>
+        what === "inbound" ? Option.none() : Option.some(ref)
+      ),
+      idleUntil: (session, now) => {
+        const memory = memories.get(SessionLoop.keyOf(session))
+        return memory === undefined ? undefined : idleUntil(session, memory, now)
+      },
+      work: (ref, limited) => Effect.map(drainWith(ref, limited), ({ nextAt }) => nextAt)
+    },
+    registry
+  )
+
   return Delivery.of({
     drain: Effect.fn(operation)((ref: SessionRef) =>
       Effect.map(
@@ -208,18 +238,8 @@ const make = Effect.gen(function* () {
         ({ delivered, failed, waiting }) => ({ delivered, failed, waiting })
       )
     ),
-    run: yield* SessionLoop.make(
-      {
-        name: "Delivery.run",
-        running: intervals.deliverRunning,
-        all: intervals.deliverAll,
-        word: Stream.filterMap(activity.stream, ({ ref, what }) =>
-          what === "inbound" ? Option.none() : Option.some(ref)
-        ),
-        work: (ref, limited) => Effect.map(drainWith(ref, limited), ({ nextAt }) => nextAt)
-      },
-      registry
-    ),
+    run: loop.run,
+    drainAll: loop.once,
     failures,
     attempted: Effect.fn("Delivery.attempted")((ref: SessionRef) =>
       db.transaction(ref, DeliveryLedger.attempted, { operation: "Delivery.attempted" })

@@ -24,6 +24,8 @@ import * as DeliveryLedger from "./DeliveryLedger.js"
 import * as DeliveryPlan from "./DeliveryPlan.js"
 import * as OutboundQueue from "./OutboundQueue.js"
 import { SessionDb } from "./SessionDb.js"
+import type { Glance } from "./SessionGlance.js"
+import * as SessionGlance from "./SessionGlance.js"
 
 /**
  * Messages of one chat and thread, to be sent one after the other.
@@ -56,8 +58,9 @@ export interface Taken {
  * - `busy`: the lanes that somebody is sending in
  * - `passed`: those of them that another drain has left something in
  * - `progress`: how far the agent's messages are known to be settled
- * - `idle`: what the files looked like when there was nothing to do, and until when there is nothing to do if they
- *   stay so
+ * - `seen`: what the files looked like at the last look
+ * - `idle`: the same of when there was nothing to do, and until when there is nothing to do if they stay so. `glance` is
+ *   there if it tells
  *
  * @since 0.1.0
  * @category models
@@ -66,7 +69,15 @@ export interface Memory {
   readonly busy: Set<string>
   readonly passed: Set<string>
   progress: OutboundQueue.Progress | undefined
-  idle: { readonly stamps: string; readonly until: number; readonly waiting: Taken["waiting"] } | undefined
+  seen: Glance | undefined
+  idle:
+    | {
+        readonly stamps: string
+        readonly glance: Glance | undefined
+        readonly until: number
+        readonly waiting: Taken["waiting"]
+      }
+    | undefined
 }
 
 /**
@@ -110,8 +121,10 @@ const withinBytes = <A>(
 const mostLogged = 20
 
 /**
- * Gives the function that takes. The lanes that it takes are marked as busy, and are in `marked`, also when it is
- * interrupted: whoever called it has to send them, or to take them out again.
+ * - `take`: what there is to send. The lanes that it takes are marked as busy, and are in `marked`, also when it is
+ *   interrupted: whoever called it has to send them, or to take them out again
+ * - `nothing`: what was taken last, if that was nothing and still is, as far as can be told without opening a file
+ * - `idleUntil`: until when that is so, as far as can be told by what is published. The rest is the sweep's to publish
  *
  * @since 0.1.0
  * @category constructors
@@ -120,6 +133,17 @@ export const make = (operation: string) =>
   Effect.gen(function* () {
     const { limits, unknownDeliveries } = yield* AirlockConfig
     const db = yield* SessionDb
+    const glances = yield* SessionGlance.make
+
+    const nothing = (ref: SessionRef, { idle }: Memory, now: number): Taken | undefined =>
+      idle?.glance !== undefined && now < idle.until && glances.isStill(ref, idle.glance)
+        ? { lanes: [], failed: [], waiting: idle.waiting, nextAt: idle.until }
+        : undefined
+
+    const idleUntil = (ref: SessionRef, { idle }: Memory, now: number): number | undefined =>
+      idle?.glance !== undefined && now < idle.until && glances.isPublishedStill(ref, idle.glance)
+        ? idle.until
+        : undefined
 
     /** Each failure stays in the host's own file, whatever the agent does with its row. */
     const refuseFlood = (own: SqlClient) =>
@@ -197,7 +221,7 @@ export const make = (operation: string) =>
       }
     })
 
-    return Effect.fnUntraced(function* (
+    const take = Effect.fnUntraced(function* (
       ref: SessionRef,
       folder: string,
       memory: Memory,
@@ -205,11 +229,17 @@ export const make = (operation: string) =>
     ) {
       yield* FilePermit.hold(Path.join(folder, SessionLayout.outbox), { operation, resource: "outbox" })
       const now = yield* Clock.currentTimeMillis
-      const stamps = `${yield* db.outboundStamp(ref, operation)} ${yield* db.inboundStamp(ref, operation)}`
+      const already = nothing(ref, memory, now)
+      if (already !== undefined) return already
+      memory.seen = yield* glances.take(ref, memory.seen)
+      const outbound = yield* db.outboundStamp(ref, operation)
+      const stamps = `${outbound} ${yield* db.inboundStamp(ref, operation)}`
+      const glance = glances.tells(memory.seen, outbound)
       if (memory.idle?.stamps === stamps && now < memory.idle.until) {
         const { until, waiting } = memory.idle
-        const nothing: Taken = { lanes: [], nextAt: until, failed: [], waiting }
-        return nothing
+        memory.idle = { ...memory.idle, glance }
+        const still: Taken = { lanes: [], nextAt: until, failed: [], waiting }
+        return still
       }
 
       const agent = yield* db.outbound(ref, operation)
@@ -235,7 +265,7 @@ export const make = (operation: string) =>
       // Whoever was sending in a lane may have left it since it was passed.
       const isMore = planned.isCut || passed.some((lane) => !memory.busy.has(lane))
       const isIdle = planned.lanes.size === 0 && memory.busy.size === 0 && !isMore
-      memory.idle = isIdle ? { stamps, until: planned.nextAt, waiting: planned.waiting } : undefined
+      memory.idle = isIdle ? { stamps, glance, until: planned.nextAt, waiting: planned.waiting } : undefined
       for (const lane of planned.lanes.keys()) {
         memory.busy.add(lane)
         marked.add(lane)
@@ -252,4 +282,6 @@ export const make = (operation: string) =>
       }
       return taken
     }, Effect.scoped)
+
+    return { take, nothing, idleUntil }
   })

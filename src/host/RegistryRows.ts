@@ -12,7 +12,7 @@ import { SessionDbCorrupt } from "../protocol/AirlockError.js"
 import { Destination } from "../protocol/Message.js"
 import { ContainerStatus, Session, SessionMode } from "../protocol/Session.js"
 import { fromSql } from "../storage/StorageFailure.js"
-import type { AgentGroup, MessagingGroup } from "./SessionRegistry.js"
+import type { ActiveSession, AgentGroup, MessagingGroup } from "./SessionRegistry.js"
 
 /**
  * Turns what SQL fails with into the library's errors, for a member of `SessionRegistry`.
@@ -132,6 +132,11 @@ const rowsOf = <A, I, B>(schema: Schema.Schema<A, I>, convert: (row: A) => B) =>
  * @category queries
  */
 export const sessions = rowsOf(SessionRow, toSession)
+const logBroken = (count: number) =>
+  count === 0
+    ? Effect.void
+    : Effect.logError("Rows of the registry are not sessions").pipe(Effect.annotateLogs({ rows: count }))
+
 /**
  * The same, without rows that are not sessions: one of those must not keep all others from being looked after. They are
  * logged.
@@ -144,12 +149,40 @@ export const readableSessions = (name: string, query: Effect.Effect<ReadonlyArra
     const [broken, rows] = Arr.separate(
       (yield* Effect.mapError(query, failure(name))).map((row) => decodeSession(row))
     )
-    if (broken.length > 0) {
-      yield* Effect.logError("Rows of the registry are not sessions").pipe(
-        Effect.annotateLogs({ rows: broken.length })
-      )
-    }
+    yield* logBroken(broken.length)
     return rows.map(toSession)
+  }).pipe(Effect.withTracerEnabled(false))
+
+/**
+ * The columns of a session that `refs` reads.
+ *
+ * @since 0.1.0
+ * @category rows
+ */
+export interface RefRow {
+  readonly id: unknown
+  readonly agent_group_id: unknown
+  readonly container_status: unknown
+}
+
+/**
+ * The same, with no more of each session than a loop over all of them needs. All are read at each look, so they are
+ * checked by hand: a Schema takes longer than everything else that is done with a session that is idle.
+ *
+ * @since 0.1.0
+ * @category queries
+ */
+export const refs = (name: string, query: Effect.Effect<ReadonlyArray<RefRow>, SqlError>) =>
+  Effect.gen(function* () {
+    const rows = yield* Effect.mapError(query, failure(name))
+    const found: Array<ActiveSession> = []
+    for (const { agent_group_id: agentGroupId, container_status: status, id: sessionId } of rows) {
+      if (typeof sessionId !== "string" || typeof agentGroupId !== "string") continue
+      const containerStatus = status === "running" || status === "idle" ? status : "stopped"
+      found.push({ sessionId, agentGroupId, containerStatus })
+    }
+    yield* logBroken(rows.length - found.length)
+    return found
   }).pipe(Effect.withTracerEnabled(false))
 
 /**

@@ -15,9 +15,10 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { SessionRef } from "../protocol/Session.js"
+import { pause } from "../storage/SystemCalls.js"
 import * as Turn from "../storage/Turn.js"
 import { AirlockConfig } from "./AirlockConfig.js"
-import type { SessionRegistry } from "./SessionRegistry.js"
+import type { ActiveSession, RegistryError, SessionRegistry } from "./SessionRegistry.js"
 
 /**
  * Lets an effect wait for its turn among the sessions that are being read. Its end is also the end of the time in which
@@ -32,8 +33,10 @@ export type Limit = <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
  * - `name`: what the loop does, for the log
  * - `running`, `all`: how often it looks at sessions with a running container, and at all active ones
  * - `word`: sessions to look at now
- * - `work`: what is done with a session. What it does with `limited` waits for one of the places that the loop has. The
- *   answer is when to look at this session again (milliseconds since 1970), or infinity
+ * - `idleUntil`: until when there is nothing to do in a session of which that can be told without work, or infinity.
+ *   Times are in milliseconds since 1970
+ * - `work`: what is done with any other. What it does with `limited` waits for one of the places that the loop has. The
+ *   answer is when to look at this session again, or infinity
  *
  * @since 0.1.0
  * @category models
@@ -43,34 +46,119 @@ export interface LoopOptions {
   readonly running: Duration.Duration
   readonly all: Duration.Duration
   readonly word: Stream.Stream<SessionRef>
+  readonly idleUntil: (session: ActiveSession, now: number) => number | undefined
   readonly work: (ref: SessionRef, limited: Limit) => Effect.Effect<number, unknown>
 }
 
 /**
- * A loop that never ends. Interrupting it interrupts what it has begun, and waits for that.
+ * - `run`: never ends
+ * - `once`: one look at all active sessions, which ends when all that it began is over
  *
+ * Interrupting either interrupts what it has begun, and waits for that.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Loop {
+  readonly run: Effect.Effect<never>
+  readonly once: Effect.Effect<void, RegistryError>
+}
+
+/** How many sessions are looked at before there is a `pause`. If all are idle, that takes a few milliseconds. */
+const sessionsInTurn = 256
+
+/**
  * @since 0.1.0
  * @category constructors
  */
 export const make = (
   options: LoopOptions,
   registry: SessionRegistry["Type"]
-): Effect.Effect<Effect.Effect<never>, never, AirlockConfig> =>
-  Effect.map(AirlockConfig, ({ concurrency }) =>
-    Effect.gen(function* () {
+): Effect.Effect<Loop, never, AirlockConfig> =>
+  Effect.map(AirlockConfig, ({ concurrency }) => {
+    const queue = Turn.makeQueue(concurrency)
+    /** Why the last look at a session failed. What stays as it is, is told once. */
+    const troubles = new Map<string, string>()
+
+    const tell = (key: string, cause: Cause.Cause<unknown>) => {
+      const why = Option.getOrElse(Option.map(Cause.failureOption(cause), String), () => Cause.pretty(cause))
+      const isKnown = troubles.get(key) === why
+      troubles.set(key, why)
+      const message = `${options.name}: a session was left out`
+      return isKnown ? Effect.logDebug(message, why) : Effect.logWarning(message, why)
+    }
+
+    /** Works on a session. `then` is told when to look again; `leave` comes when others may work on it. */
+    const workOn = (
+      ref: SessionRef,
+      {
+        leave,
+        then
+      }: { readonly leave: Effect.Effect<void>; readonly then: (at: number) => Effect.Effect<unknown> }
+    ): Effect.Effect<void> => {
+      const key = keyOf(ref)
+      let hasLeft = false
+      const leaveOnce = Effect.suspend(() => {
+        if (hasLeft) return Effect.void
+        hasLeft = true
+        return leave
+      })
+      return options
+        .work(ref, (effect) => Effect.ensuring(Turn.during(queue)(effect), leaveOnce))
+        .pipe(
+          Effect.flatMap(then),
+          Effect.tap(() => troubles.delete(key)),
+          Effect.catchAllCause((cause) => tell(key, cause)),
+          // A fiber takes over from the one that begins it whether it can be interrupted.
+          Effect.interruptible,
+          Effect.ensuring(leaveOnce),
+          Effect.annotateLogs({ sessionId: ref.sessionId, agentGroupId: ref.agentGroupId }),
+          Effect.withTracerEnabled(false)
+        )
+    }
+
+    /** Starts what is to be done. An idle session gets no fiber, which would cost more than to see that it is idle. */
+    const begin = (
+      sessions: ReadonlyArray<ActiveSession>,
+      start: (ref: SessionRef) => Effect.Effect<unknown>,
+      canRest: (session: ActiveSession, until: number) => boolean
+    ) =>
+      Effect.gen(function* () {
+        for (let from = 0; from < sessions.length; from += sessionsInTurn) {
+          if (from > 0) yield* pause
+          const now = yield* Clock.currentTimeMillis
+          for (const session of sessions.slice(from, from + sessionsInTurn)) {
+            const until = options.idleUntil(session, now)
+            if (until === undefined || !canRest(session, until)) yield* start(session)
+          }
+        }
+      })
+
+    const once = Effect.gen(function* () {
+      const fibers = yield* FiberSet.make<void>()
+      const nothing = { leave: Effect.void, then: () => Effect.void }
+      const sessions = yield* registry.listActive()
+      yield* begin(
+        sessions,
+        (ref) => FiberSet.run(fibers, workOn(ref, nothing)),
+        () => true
+      )
+      yield* FiberSet.awaitEmpty(fibers)
+    }).pipe(Effect.scoped, Effect.withTracerEnabled(false))
+
+    const run = Effect.gen(function* () {
       const fibers = yield* FiberSet.make<void>()
       const alarms = yield* FiberMap.make<string, void>()
-      const queue = Turn.makeQueue(concurrency)
+      /** What the alarms are set to. */
+      const times = new Map<string, number>()
       /** The sessions that are worked on, and whether there was word of them meanwhile. */
       const busy = new Map<string, boolean>()
-      /** Why the last look at a session failed. What stays as it is, is told once. */
-      const troubles = new Map<string, string>()
-      let running: ReadonlyMap<string, SessionRef> = new Map()
+      let running: ReadonlyMap<string, ActiveSession> = new Map()
       let lookedAtAll = Number.NEGATIVE_INFINITY
 
       const start = (ref: SessionRef): Effect.Effect<void> =>
         Effect.suspend(() => {
-          const key = `${ref.agentGroupId}/${ref.sessionId}`
+          const key = keyOf(ref)
           if (busy.has(key)) {
             busy.set(key, true)
             return Effect.void
@@ -80,55 +168,33 @@ export const make = (
             const again = busy.get(key) === true
             return busy.delete(key) && again ? start(ref) : Effect.void
           })
-          let hasLeft = false
-          const leaveOnce = Effect.suspend(() => {
-            if (hasLeft) return Effect.void
-            hasLeft = true
-            return leave
-          })
-          return options
-            .work(ref, (effect) => Effect.ensuring(Turn.during(queue)(effect), leaveOnce))
-            .pipe(
-              Effect.flatMap((at) => setAlarm(key, ref, at)),
-              Effect.tap(() => troubles.delete(key)),
-              Effect.catchAllCause((cause) => tell(key, cause)),
-              // A fiber takes over from the one that begins it whether it can be interrupted.
-              Effect.interruptible,
-              Effect.ensuring(leaveOnce),
-              Effect.annotateLogs({ sessionId: ref.sessionId, agentGroupId: ref.agentGroupId }),
-              Effect.withTracerEnabled(false),
-              FiberSet.run(fibers),
-              Effect.asVoid
-            )
+          const work = workOn(ref, { leave, then: (at) => setAlarm(key, ref, at) })
+          return Effect.asVoid(FiberSet.run(fibers, work))
         }).pipe(Effect.uninterruptible)
 
-      const tell = (key: string, cause: Cause.Cause<unknown>) => {
-        const why = Option.getOrElse(Option.map(Cause.failureOption(cause), String), () =>
-          Cause.pretty(cause)
-        )
-        const isKnown = troubles.get(key) === why
-        troubles.set(key, why)
-        const message = `${options.name}: a session was left out`
-        return isKnown ? Effect.logDebug(message, why) : Effect.logWarning(message, why)
-      }
-
       const setAlarm = (key: string, ref: SessionRef, at: number) =>
-        Number.isFinite(at)
-          ? Clock.currentTimeMillis.pipe(
-              Effect.flatMap((now) =>
-                FiberMap.run(alarms, key, Effect.delay(start(ref), Duration.millis(Math.max(0, at - now))))
-              ),
-              Effect.asVoid
-            )
-          : FiberMap.remove(alarms, key)
+        Effect.suspend(() => {
+          if (!Number.isFinite(at)) {
+            times.delete(key)
+            return FiberMap.remove(alarms, key)
+          }
+          times.set(key, at)
+          return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            FiberMap.run(alarms, key, Effect.delay(start(ref), Duration.millis(Math.max(0, at - now))))
+          )
+        })
+
+      /** A session that somebody else looked at may wait for a time of which the loop does not know. */
+      const canRest = (session: ActiveSession, until: number): boolean =>
+        until === Number.POSITIVE_INFINITY || times.get(keyOf(session)) === until
 
       const look = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
         // A clock that was set back must not put this off.
         const isTimeForAll = Math.abs(now - lookedAtAll) >= Duration.toMillis(options.all)
         const sessions = isTimeForAll
-          ? yield* registry.listActiveSessions()
-          : yield* registry.listActiveSessions({ containerStatus: ["running", "idle"] })
+          ? yield* registry.listActive()
+          : yield* registry.listActive({ containerStatus: ["running", "idle"] })
         if (isTimeForAll) lookedAtAll = now
         const ran = running
         running = new Map(
@@ -138,7 +204,7 @@ export const make = (
         )
         // What an agent wrote just before it ended is still to be seen.
         const ended = Array.from(ran.values()).filter(({ sessionId }) => !running.has(sessionId))
-        yield* Effect.forEach([...sessions, ...ended], start, { discard: true })
+        yield* begin([...sessions, ...ended], start, canRest)
       }).pipe(
         Effect.catchAllCause((cause) => Effect.logWarning(`${options.name}: no list of sessions`, cause)),
         Effect.withTracerEnabled(false)
@@ -149,4 +215,14 @@ export const make = (
         Effect.zipRight(Effect.repeat(look, Schedule.spaced(options.running)), Effect.never)
       )
     }).pipe(Effect.scoped)
-  )
+
+    return { run, once }
+  })
+
+/**
+ * What tells a session from all others.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const keyOf = ({ agentGroupId, sessionId }: SessionRef): string => `${agentGroupId}/${sessionId}`

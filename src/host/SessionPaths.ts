@@ -28,6 +28,8 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
   {
     /** `<dataDir>/v2-sessions` */
     readonly base: string
+    /** `<dataDir>/v2-originals`, with the host's own files of the sessions. */
+    readonly originals: string
     /** The central database, `<dataDir>/v2.db`. */
     readonly central: string
     /** `<base>/<agentGroupId>/<sessionId>`: what is mounted into the agent's container. */
@@ -51,6 +53,7 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
     SessionPaths,
     Effect.map(AirlockConfig, ({ dataDir }) => {
       const base = Path.join(dataDir, SessionLayout.sessions)
+      const originals = Path.join(dataDir, SessionLayout.originals)
       const names = ({ agentGroupId, sessionId }: SessionRef) =>
         Effect.zipWith(segment(agentGroupId), segment(sessionId), (...own) => own)
       const session = (ref: SessionRef) => Effect.map(names(ref), (own) => Path.join(base, ...own))
@@ -62,13 +65,12 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
         )
       return {
         base,
+        originals,
         central: Path.join(dataDir, SessionLayout.central),
         session,
         inbound: inside(SessionLayout.inbound),
         original: (ref) =>
-          Effect.map(names(ref), (own) =>
-            Path.join(dataDir, SessionLayout.originals, ...own, SessionLayout.inbound)
-          ),
+          Effect.map(names(ref), (own) => Path.join(originals, ...own, SessionLayout.inbound)),
         outbound: inside(SessionLayout.outbound),
         heartbeat: inside(SessionLayout.heartbeat),
         inbox: ofMessage(SessionLayout.inbox),

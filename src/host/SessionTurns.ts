@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type { SessionRef } from "../protocol/Session.js"
 import * as Turn from "../storage/Turn.js"
@@ -21,12 +22,22 @@ export type InTurn = (ref: SessionRef) => <A, E, R>(effect: Effect.Effect<A, E, 
  */
 export const make: Effect.Effect<InTurn> = Effect.sync(() => {
   const queues = new Map<string, Turn.Queue>()
-  return ({ agentGroupId, sessionId }) =>
-    (effect) =>
-      Effect.suspend(() => {
-        const key = `${agentGroupId}/${sessionId}`
-        const queue = queues.get(key) ?? Turn.makeQueue()
-        queues.set(key, queue)
-        return Turn.during(queue)(effect)
-      })
+  return ({ agentGroupId, sessionId }) => {
+    const key = `${agentGroupId}/${sessionId}`
+    return (effect) =>
+      Effect.acquireUseRelease(
+        // One step: a queue in which nobody is goes away.
+        Effect.sync(() => {
+          const queue = queues.get(key) ?? Turn.makeQueue()
+          queues.set(key, queue)
+          return { queue, turn: Turn.come(queue) }
+        }),
+        ({ turn }) => Effect.zipRight(Deferred.await(turn), effect),
+        ({ queue, turn }) =>
+          Effect.sync(() => {
+            Turn.leave(queue, turn)
+            if (queue.present.length === 0) queues.delete(key)
+          })
+      )
+  }
 })

@@ -28,9 +28,13 @@ import * as RetryDelay from "./RetryDelay.js"
 import { SessionActivity } from "./SessionActivity.js"
 import { SessionDb } from "./SessionDb.js"
 import { SessionFolder } from "./SessionFolder.js"
+import type { Glance } from "./SessionGlance.js"
+import * as SessionGlance from "./SessionGlance.js"
 import type { Limit } from "./SessionLoop.js"
 import * as SessionLoop from "./SessionLoop.js"
 import { SessionManager } from "./SessionManager.js"
+import type { SessionPaths } from "./SessionPaths.js"
+import type { ActiveSession, RegistryError } from "./SessionRegistry.js"
 import { SessionRegistry } from "./SessionRegistry.js"
 import * as SessionTurns from "./SessionTurns.js"
 import type { Reading } from "./SweepReading.js"
@@ -86,6 +90,11 @@ export class Sweep extends Context.Tag("effect-airlock/Sweep")<
      * ever. One session's trouble is logged, and stays its own. Only one process may do this on a data directory.
      */
     readonly run: Effect.Effect<never>
+    /**
+     * What `run` does at one look at all active sessions. It ends when that is over, and fails only if the sessions cannot be
+     * listed. For a host with a timer of its own: what waits for its time waits for the next one.
+     */
+    readonly sweepAll: Effect.Effect<void, RegistryError>
   }
 >() {
   /**
@@ -95,6 +104,7 @@ export class Sweep extends Context.Tag("effect-airlock/Sweep")<
     Sweep,
     never,
     | AirlockConfig
+    | SessionPaths
     | SessionDb
     | SessionFolder
     | SessionRegistry
@@ -121,7 +131,10 @@ const mostWakes = 20
 
 /** What is remembered of a session between sweeps. All of it can be found out anew. */
 interface Memory {
-  reading: Reading | undefined
+  /** What the files looked like at the last look. */
+  seen: Glance | undefined
+  /** What was read last; `glance` is there if it tells that it is still true. */
+  reading: (Reading & { readonly glance: Glance | undefined }) | undefined
   liveness: Liveness.Liveness | undefined
   /** How often it was started since its agent last took or finished a message; not to be started again before. */
   wakes: number
@@ -139,12 +152,14 @@ const make = Effect.gen(function* () {
   const runtime = yield* ContainerRuntime
   const calls = yield* SystemCalls
   const read = yield* SweepReading.make(operation)
+  const glances = yield* SessionGlance.make
   const inTurn = yield* SessionTurns.make
   const memories = new Map<string, Memory>()
 
-  const memoryOf = ({ agentGroupId, sessionId }: SessionRef): Memory => {
-    const key = `${agentGroupId}/${sessionId}`
+  const memoryOf = (ref: SessionRef): Memory => {
+    const key = SessionLoop.keyOf(ref)
     const memory = memories.get(key) ?? {
+      seen: undefined,
       reading: undefined,
       liveness: undefined,
       wakes: 0,
@@ -226,19 +241,40 @@ const make = Effect.gen(function* () {
     return false
   })
 
+  const isStill = (ref: SessionRef, { reading }: Memory, now: number): boolean =>
+    reading?.glance !== undefined && now < reading.until && glances.isStill(ref, reading.glance)
+
   const readingOf = Effect.fnUntraced(function* (ref: SessionRef, memory: Memory, now: number) {
-    const stamps = `${yield* db.outboundStamp(ref, operation)} ${yield* db.inboundStamp(ref, operation)}`
-    if (memory.reading?.stamps === stamps && now < memory.reading.until) {
-      return { ...memory.reading, expired: [], recurred: [] }
+    const before = memory.reading
+    if (before !== undefined && isStill(ref, memory, now)) return { ...before, expired: [], recurred: [] }
+    memory.seen = yield* glances.take(ref, memory.seen)
+    const outbound = yield* db.outboundStamp(ref, operation)
+    const stamps = `${outbound} ${yield* db.inboundStamp(ref, operation)}`
+    const glance = glances.tells(memory.seen, outbound)
+    if (before?.stamps === stamps && now < before.until) {
+      memory.reading = { ...before, glance, expired: [], recurred: [] }
+      return memory.reading
     }
     const reading = yield* read(ref, stamps, now)
-    memory.reading = reading
+    memory.reading = { ...reading, glance }
     if (reading.hasProgress) {
       memory.wakes = 0
       memory.wakeAt = 0
     }
     return reading
   })
+
+  /** Until when a sweep would do nothing: no agent runs that is to be watched, and nothing was read that is to be done. */
+  const idleUntil = (session: ActiveSession, now: number): number | undefined => {
+    const memory = memories.get(SessionLoop.keyOf(session))
+    return session.containerStatus === "stopped" &&
+      memory?.reading !== undefined &&
+      !memory.reading.isDue &&
+      memory.reading.claims.length === 0 &&
+      isStill(session, memory, now)
+      ? memory.reading.until
+      : undefined
+  }
 
   const ofStopped = Effect.fnUntraced(function* (
     session: Session,
@@ -350,18 +386,22 @@ const make = Effect.gen(function* () {
     )
   )
 
+  const loop = yield* SessionLoop.make(
+    {
+      name: "Sweep.run",
+      running: intervals.sweepRunning,
+      all: intervals.sweepAll,
+      word,
+      idleUntil,
+      work: (ref, limited) => Effect.map(sweepOne(ref, limited), ({ nextAt }) => nextAt)
+    },
+    registry
+  )
+
   return Sweep.of({
     sweep: Effect.fn(operation)((ref: SessionRef) => sweepOne(ref, (effect) => effect)),
-    run: yield* SessionLoop.make(
-      {
-        name: "Sweep.run",
-        running: intervals.sweepRunning,
-        all: intervals.sweepAll,
-        word,
-        work: (ref, limited) => Effect.map(sweepOne(ref, limited), ({ nextAt }) => nextAt)
-      },
-      registry
-    )
+    run: loop.run,
+    sweepAll: loop.once
   })
 })
 

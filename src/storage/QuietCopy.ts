@@ -54,6 +54,18 @@ export interface QuietCopyOptions {
  */
 export type ChangeStamp = string
 
+/** What a stamp has of the journal comes after this. */
+const journalMark = "+"
+
+/**
+ * Whether a stamp is of a file with a journal that is not rolled back. Removing that is a commit, of which the file
+ * itself shows nothing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const hasJournal = (stamp: ChangeStamp): boolean => stamp.includes(journalMark)
+
 /**
  * The bytes of a database, in pieces, and of the journal that has to be rolled back in it, if there is one.
  *
@@ -185,7 +197,7 @@ export const make = Effect.gen(function* () {
   const observedOf = ({ head, stats }: Head, journal: Observed["journal"]): Observed => {
     const stamp = `${stats.ino}.${stats.size}.${stats.mtimeNs}.${head.subarray(24, 32).toString("hex")}`
     return {
-      stamp: journal === undefined ? stamp : `${stamp}+${journal.identity}.${journal.size}`,
+      stamp: journal === undefined ? stamp : `${stamp}${journalMark}${journal.identity}.${journal.size}`,
       head,
       inode: stats.ino,
       journal

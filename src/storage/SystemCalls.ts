@@ -32,6 +32,22 @@ export class SystemCallError extends Data.TaggedError("SystemCallError")<{
 type Call<A> = Effect.Effect<A, SystemCallError>
 
 /**
+ * What the system says of a name, as plain numbers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Glance = Pick<Fs.Stats, "ino" | "size" | "mtimeMs" | "ctimeMs">
+
+/**
+ * What there is of a name that nothing has.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const nothing: Glance = { ino: 0, size: 0, mtimeMs: 0, ctimeMs: 0 }
+
+/**
  * @since 0.1.0
  * @category tags
  */
@@ -44,6 +60,13 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
     readonly close: (fd: number) => Effect.Effect<void>
     readonly fstat: (fd: number) => Call<Fs.BigIntStats>
     readonly lstat: (path: string) => Call<Fs.BigIntStats>
+    /**
+     * What a name looks like, or `nothing`; undefined if it cannot be told. It follows no link, and throws nothing. Not an
+     * effect, because that costs several times what the call does, and it is asked of all sessions again and again.
+     */
+    readonly glance: (path: string) => Glance | undefined
+    /** Milliseconds of a clock that only goes on, and that nobody sets. Goes with `glance`. */
+    readonly uptime: () => number
     readonly realpath: (path: string) => Call<string>
     /** Fails with the reason why nothing could be written there, such as `EROFS`. */
     readonly checkWritable: (path: string) => Call<void>
@@ -82,6 +105,14 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
     fstat: (fd) => attempt("fstat", () => Fs.fstatSync(fd, { bigint: true })),
     lstat: (path) => attempt("lstat", () => Fs.lstatSync(path, { bigint: true })),
     checkWritable: (path) => attempt("access", () => Fs.accessSync(path, Fs.constants.W_OK)),
+    glance: (path) => {
+      try {
+        return Fs.lstatSync(path, { throwIfNoEntry: false }) ?? nothing
+      } catch {
+        return undefined
+      }
+    },
+    uptime: () => performance.now(),
     realpath: (path) => attempt("realpath", () => Fs.realpathSync.native(path)),
     read: (fd, buffer, position) =>
       attempt("read", () => Fs.readSync(fd, buffer, 0, buffer.byteLength, position)),

@@ -14,10 +14,11 @@ describe("DeliveryTake", () => {
         busy: new Set([JSON.stringify(["test", "chat", null])]),
         passed: new Set(),
         progress: undefined,
+        seen: undefined,
         idle: undefined
       }
       const db = yield* SessionDb.SessionDb
-      const take = yield* Effect.provideService(DeliveryTake.make("test"), SessionDb.SessionDb, {
+      const { take } = yield* Effect.provideService(DeliveryTake.make("test"), SessionDb.SessionDb, {
         ...db,
         transaction: (ref, body, options) =>
           Effect.tap(db.transaction(ref, body, options), () => Effect.sync(() => memory.busy.clear()))

@@ -13,6 +13,7 @@ import {
 import * as Fs from "node:fs"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
+import { logged } from "./SweepFixtures.js"
 
 const session = (id: string, more: Partial<Session.Session> = {}) =>
   new Session.Session({
@@ -68,6 +69,17 @@ describe("SessionRegistry", () => {
       const running = yield* registry.listActiveSessions({ containerStatus: ["running", "idle"] })
       expect(running.map(({ agentProvider, sessionId }) => [sessionId, agentProvider])).toEqual([
         ["four", "x"]
+      ])
+      const refs = yield* registry.listActive()
+      expect(refs).toEqual(
+        active.map(({ agentGroupId, sessionId }) => ({
+          agentGroupId,
+          sessionId,
+          containerStatus: sessionId === "four" ? "running" : "stopped"
+        }))
+      )
+      expect(yield* registry.listActive({ containerStatus: ["running", "idle"] })).toEqual([
+        { agentGroupId: "agent", sessionId: "four", containerStatus: "running" }
       ])
     }).pipe(TestHost.withHost())
   )
@@ -211,6 +223,19 @@ describe("SessionRegistry", () => {
         _tag: "SessionDbCorrupt",
         reason: "unexpected-row"
       })
+      // Who they are is all that is asked of these.
+      expect((yield* registry.listActive()).length).toBe(3)
+      Raw.exec(central, `UPDATE sessions SET id = x'00' WHERE id = '${broken.sessionId}'`)
+      Raw.exec(central, `UPDATE sessions SET container_status = 'new' WHERE id = '${newer.sessionId}'`)
+      const { lines, value } = yield* logged(registry.listActive())
+      expect(value).toEqual(
+        [newer, good].map(({ agentGroupId, sessionId }) => ({
+          agentGroupId,
+          sessionId,
+          containerStatus: "stopped"
+        }))
+      )
+      expect(lines).toEqual(["Rows of the registry are not sessions rows=1"])
     }).pipe(TestHost.withHost())
   )
 })

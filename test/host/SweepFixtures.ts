@@ -13,6 +13,7 @@ import {
 import type { Message, Session } from "effect-airlock"
 import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
 import * as StorageLayer from "../../src/storage/StorageLayer.js"
+import type { Glance } from "../../src/storage/SystemCalls.js"
 import { SystemCalls } from "../../src/storage/SystemCalls.js"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
@@ -81,12 +82,24 @@ export const logged = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     )
   })
 
-/** How many databases were opened, copies included. */
-export class Opened extends Context.Tag("test/Opened")<Opened, { count: number }>() {}
+/** What a host asked of the system. */
+export interface Asked {
+  /** How many databases were opened, copies included. */
+  count: number
+  /** How many files and folders were opened by other means. */
+  files: number
+  glances: number
+  /** By how much the system's clock is ahead, in milliseconds. It stands still otherwise. */
+  later: number
+  /** What names look like, if not like what they are. */
+  seenAs: (path: string, seen: Glance | undefined) => Glance | undefined
+}
 
-/** Runs a test on a host that counts the databases that it opens. */
+export class Opened extends Context.Tag("test/Opened")<Opened, Asked>() {}
+
+/** Runs a test on a host of which it is counted what it asks of the system. */
 export const withCountingHost = <A, E, R>(test: Effect.Effect<A, E, R>) => {
-  const opened = { count: 0 }
+  const opened: Asked = { count: 0, files: 0, glances: 0, later: 0, seenAs: (_, seen) => seen }
   const driver = Layer.effect(
     SqliteDriver,
     Effect.map(SqliteDriver, (driver) =>
@@ -100,6 +113,24 @@ export const withCountingHost = <A, E, R>(test: Effect.Effect<A, E, R>) => {
       })
     )
   ).pipe(Layer.provide(SqliteDriver.layer))
+  const calls = Layer.effect(
+    SystemCalls,
+    Effect.map(SystemCalls, (calls) =>
+      SystemCalls.of({
+        ...calls,
+        open: (...parameters) =>
+          Effect.zipRight(
+            Effect.sync(() => opened.files++),
+            calls.open(...parameters)
+          ),
+        glance: (path) => {
+          opened.glances++
+          return opened.seenAs(path, calls.glance(path))
+        },
+        uptime: () => opened.later
+      })
+    )
+  ).pipe(Layer.provide(SystemCalls.layer))
   const host = Layer.unwrapScoped(
     Effect.map(TestHost.temporaryDirectory, (dataDir) =>
       AirlockHost.loops.pipe(
@@ -109,7 +140,7 @@ export const withCountingHost = <A, E, R>(test: Effect.Effect<A, E, R>) => {
         Layer.provideMerge(SessionPaths.SessionPaths.layer),
         Layer.provideMerge(AirlockConfig.AirlockConfig.layer({ dataDir })),
         Layer.provideMerge(StorageLayer.layerWithoutCalls),
-        Layer.provideMerge(Layer.merge(SystemCalls.layer, driver)),
+        Layer.provideMerge(Layer.merge(calls, driver)),
         Layer.provideMerge(Layer.succeed(Opened, opened))
       )
     )

@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { flags, SystemCallError, SystemCalls } from "../../src/storage/SystemCalls.js"
+import { flags, nothing, SystemCallError, SystemCalls } from "../../src/storage/SystemCalls.js"
 import { plantFifo, temporaryDirectory, withoutHanging } from "./Fixtures.js"
 
 const test = <A, E>(
@@ -93,6 +93,26 @@ describe("SystemCalls", () => {
       bytes.write("xyz", 1)
       expect(Fs.readFileSync(path).equals(bytes)).toBe(true)
       expect(Fs.statSync(path).mode & 0o777).toBe(0o600)
+    }))
+
+  test("glances at what has a name, at nothing, and at what cannot be told", (folder, { glance }) =>
+    Effect.sync(() => {
+      const at = (name: string) => Path.join(folder, name)
+      for (const name of ["file", "directory", "link"]) {
+        const { ctimeMs, ino, mtimeMs, size } = Fs.lstatSync(at(name))
+        expect(glance(at(name))).toMatchObject({ ctimeMs, ino, mtimeMs, size })
+      }
+      expect(glance(at("none"))).toEqual(nothing)
+      expect(glance(at("file/none"))).toBeUndefined()
+      expect(glance(at("x".repeat(300)))).toBeUndefined()
+      expect(glance(at("\0"))).toBeUndefined()
+    }))
+
+  test("has a clock that goes on", (_, { uptime }) =>
+    Effect.gen(function* () {
+      const before = uptime()
+      yield* Effect.promise(() => new Promise((done) => setTimeout(done, 50)))
+      expect(uptime() - before).toBeGreaterThan(40)
     }))
 
   test("sets times, in milliseconds", (folder, calls) =>

@@ -41,7 +41,7 @@ const calls = (seam: Seam, isPrivate: (path: string) => boolean) =>
       (changes.includes(name) || (name === "open" && mode === flags.create)) && !isPrivate(String(path))
     const wrapped = Object.entries(calls).map(([name, call]) => [
       name,
-      typeof call === "function" && name !== "close"
+      typeof call === "function" && !["close", "glance", "uptime"].includes(name)
         ? (...parameters: ReadonlyArray<unknown>) =>
             Effect.suspend(() => {
               const code = seam({ of: "files", name, isChange: isChange(name, parameters) })
@@ -51,7 +51,11 @@ const calls = (seam: Seam, isPrivate: (path: string) => boolean) =>
             })
         : call
     ])
-    return Object.fromEntries(wrapped) as SystemCalls["Type"]
+    return {
+      ...(Object.fromEntries(wrapped) as SystemCalls["Type"]),
+      glance: (path) =>
+        seam({ of: "files", name: "glance", isChange: false }) === undefined ? calls.glance(path) : undefined
+    } satisfies SystemCalls["Type"]
   })
 
 const sqliteCodes: Readonly<Record<string, string>> = { ENOSPC: "SQLITE_FULL", EIO: "SQLITE_IOERR" }

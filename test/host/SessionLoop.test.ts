@@ -1,0 +1,132 @@
+import { describe, expect, it } from "@effect/vitest"
+import type { Session } from "effect-airlock"
+import { Deferred, Effect, Fiber, Stream } from "effect"
+import { AirlockConfig, SessionRegistry } from "effect-airlock"
+import * as SessionLoop from "../../src/host/SessionLoop.js"
+import * as TestHost from "../support/TestHost.js"
+import { logged } from "./SweepFixtures.js"
+
+/** A loop over some number of sessions of which the registry knows no more than their names. */
+const loopOver = (
+  number: number,
+  options: {
+    readonly isIdle: (name: string) => boolean
+    readonly work: (name: string) => Effect.Effect<void, unknown>
+  }
+) =>
+  Effect.gen(function* () {
+    const sessions = Array.from({ length: number }, (_, n) => ({
+      sessionId: `s${n}`,
+      agentGroupId: "agent",
+      containerStatus: "stopped" as const
+    }))
+    const registry = yield* SessionRegistry.SessionRegistry
+    const { intervals } = yield* AirlockConfig.AirlockConfig
+    return yield* SessionLoop.make(
+      {
+        name: "loop",
+        running: intervals.deliverRunning,
+        all: intervals.deliverAll,
+        word: Stream.empty,
+        idleUntil: ({ sessionId }) => (options.isIdle(sessionId) ? Number.POSITIVE_INFINITY : undefined),
+        work: ({ sessionId }: Session.SessionRef, limited) =>
+          Effect.as(limited(options.work(sessionId)), Number.POSITIVE_INFINITY)
+      },
+      { ...registry, listActive: () => Effect.succeed(sessions) }
+    )
+  })
+
+describe("SessionLoop.once", () => {
+  it.effect(
+    "works on sessions that are not idle, and lets others have their turn while it looks at them",
+    () =>
+      Effect.gen(function* () {
+        const worked: Array<string> = []
+        let looks = 0
+        const turns: Array<number> = []
+        const { once } = yield* loopOver(1000, {
+          isIdle: (name) => {
+            looks++
+            return !name.endsWith("99")
+          },
+          work: (name) => Effect.sync(() => worked.push(name))
+        })
+        const fiber = yield* Effect.fork(once)
+        yield* Effect.promise(
+          () =>
+            new Promise<void>((done) => {
+              const next = () => {
+                turns.push(looks)
+                if (looks < 1000) setImmediate(next)
+                else done()
+              }
+              setImmediate(next)
+            })
+        )
+        yield* Fiber.join(fiber)
+        expect(worked.sort()).toEqual([
+          "s199",
+          "s299",
+          "s399",
+          "s499",
+          "s599",
+          "s699",
+          "s799",
+          "s899",
+          "s99",
+          "s999"
+        ])
+        expect(looks).toBe(1000)
+        const steps = turns.map((count, index) => count - (turns[index - 1] ?? 0))
+        expect(Math.max(...steps)).toBeLessThan(500)
+      }).pipe(TestHost.withHost())
+  )
+
+  it.effect("ends when all is over that it began, and tells of a trouble once", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const { once } = yield* loopOver(3, {
+        isIdle: () => false,
+        work: (name) =>
+          name === "s0" ? Effect.fail("trouble") : name === "s1" ? Effect.die("bug") : Deferred.await(gate)
+      })
+      const { lines } = yield* logged(
+        Effect.gen(function* () {
+          const fiber = yield* Effect.fork(once)
+          yield* TestHost.pause
+          expect(yield* Fiber.poll(fiber)).toMatchObject({ _tag: "None" })
+          yield* Deferred.succeed(gate, undefined)
+          yield* Fiber.join(fiber)
+          yield* once
+        })
+      )
+      expect(lines.filter((line) => line.includes("left out")).length).toBe(2)
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("interrupts what it began when it is interrupted, and waits for that", () =>
+    Effect.gen(function* () {
+      let began = 0
+      let over = 0
+      const { once } = yield* loopOver(3, {
+        isIdle: () => false,
+        work: () =>
+          Effect.zipRight(
+            Effect.sync(() => began++),
+            Effect.never
+          ).pipe(
+            Effect.onInterrupt(() =>
+              Effect.zipRight(
+                TestHost.pause,
+                Effect.sync(() => over++)
+              )
+            )
+          )
+      })
+      const fiber = yield* Effect.fork(once)
+      yield* TestHost.until(() => began === 3)
+      yield* Fiber.interrupt(fiber)
+      expect(over).toBe(3)
+    }).pipe(TestHost.withHost())
+  )
+})

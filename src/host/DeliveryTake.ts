@@ -238,6 +238,7 @@ export const make = (operation: string) =>
       if (memory.idle?.stamps === stamps && now < memory.idle.until) {
         const { until, waiting } = memory.idle
         memory.idle = { ...memory.idle, glance }
+        yield* db.publish(ref, operation)
         const still: Taken = { lanes: [], nextAt: until, failed: [], waiting }
         return still
       }
@@ -265,6 +266,7 @@ export const make = (operation: string) =>
       // Whoever was sending in a lane may have left it since it was passed.
       const isMore = planned.isCut || passed.some((lane) => !memory.busy.has(lane))
       const isIdle = planned.lanes.size === 0 && memory.busy.size === 0 && !isMore
+      if (isIdle && planned.failures.length === 0) yield* db.publish(ref, operation)
       memory.idle = isIdle ? { stamps, glance, until: planned.nextAt, waiting: planned.waiting } : undefined
       for (const lane of planned.lanes.keys()) {
         memory.busy.add(lane)

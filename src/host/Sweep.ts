@@ -247,6 +247,7 @@ const make = Effect.gen(function* () {
   const readingOf = Effect.fnUntraced(function* (ref: SessionRef, memory: Memory, now: number) {
     const before = memory.reading
     if (before !== undefined && isStill(ref, memory, now)) return { ...before, expired: [], recurred: [] }
+    yield* db.publish(ref, operation)
     memory.seen = yield* glances.take(ref, memory.seen)
     const outbound = yield* db.outboundStamp(ref, operation)
     const stamps = `${outbound} ${yield* db.inboundStamp(ref, operation)}`

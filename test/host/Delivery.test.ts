@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Ref, TestClock } from "effect"
 import type { Mailbox } from "effect-airlock"
-import { ChannelAdapter, Delivery, SessionManager } from "effect-airlock"
+import { ChannelAdapter, Delivery, SessionManager, Sweep } from "effect-airlock"
 import * as Fs from "node:fs"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
@@ -29,7 +29,10 @@ const program = Effect.gen(function* () {
     say: (text: string, more: Partial<Mailbox.Reply> = {}) => mailbox.send({ content: { text }, ...more }),
     outbound: (sql: string) => Raw.exec(`${folder}/outbound.db`, sql),
     delivered: () =>
-      Raw.query(TestHost.originalOf(folder), "SELECT message_out_id, platform_message_id, status FROM delivered")
+      Raw.query(
+        TestHost.originalOf(folder),
+        "SELECT message_out_id, platform_message_id, status FROM delivered"
+      )
   }
 })
 
@@ -71,6 +74,33 @@ describe("Delivery.drain", () => {
       })
       expect(yield* drain).toEqual({ delivered: [], failed: [], waiting: [] })
       expect((yield* texts).length).toBe(2)
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("leaves the agent's copy alone, which has what was delivered with the next change or look", () =>
+    Effect.gen(function* () {
+      const { drain, folder, manager, say, session } = yield* program
+      const sweep = yield* Sweep.Sweep
+      const shown = () =>
+        Raw.query(`${folder}/inbound.db`, "SELECT message_out_id AS id FROM delivered").map(({ id }) =>
+          String(id)
+        )
+      const looks = [
+        drain,
+        sweep.sweep(session),
+        manager.writeMessage(session, { id: "m", kind: "chat", content: "{}" })
+      ]
+      const sent: Array<string> = []
+      for (const [index, look] of looks.entries()) {
+        const inode = Fs.statSync(`${folder}/inbound.db`).ino
+        const { id } = yield* say(`message ${index}`)
+        expect(yield* drain).toMatchObject({ delivered: [id] })
+        expect(Fs.statSync(`${folder}/inbound.db`).ino).toBe(inode)
+        expect(new Set(shown())).toEqual(new Set(sent))
+        yield* look
+        sent.push(id)
+        expect(new Set(shown())).toEqual(new Set(sent))
+      }
     }).pipe(TestHost.withHost())
   )
 

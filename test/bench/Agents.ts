@@ -22,7 +22,15 @@ export const start = (
           stdio: ["pipe", "pipe", "inherit"]
         })
       ),
-      (started) => Effect.sync(() => started.kill("SIGKILL"))
+      // In order, so that they remove what is theirs.
+      (started) =>
+        Effect.async<void>((resume) => {
+          if (started.exitCode !== null || started.signalCode !== null) return resume(Effect.void)
+          started.once("exit", () => resume(Effect.void)).stdin.end()
+        }).pipe(
+          Effect.timeoutOption("10 seconds"),
+          Effect.zipRight(Effect.sync(() => started.kill("SIGKILL")))
+        )
     )
     yield* Effect.async<void, Error>((resume) => {
       child.once("exit", (code) => resume(Effect.fail(new Error(`the agents ended with ${code}`))))

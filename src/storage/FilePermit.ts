@@ -13,6 +13,7 @@ import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import type * as Scope from "effect/Scope"
 import { SessionDbUnavailable } from "../protocol/AirlockError.js"
+import * as Closing from "./Closing.js"
 import type { Subject } from "./StorageFailure.js"
 import * as Turn from "./Turn.js"
 
@@ -85,7 +86,7 @@ export const hold = (
       Effect.gen(function* () {
         const holding = join(path)
         yield* Effect.onInterrupt(restore(Deferred.await(holding.turn)), () => leave(holding))
-        yield* Effect.addFinalizer(() => leave(holding))
+        yield* Closing.add(() => leave(holding))
         yield* FiberRef.set(holdings, [...held, holding])
       })
     )

@@ -11,6 +11,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
+import * as Closing from "./Closing.js"
 
 /**
  * Done when it comes.
@@ -78,7 +79,7 @@ export const take = (queue: Queue): Effect.Effect<void, never, Scope.Scope> =>
       const end = Effect.sync(() => leave(queue, turn))
       return restore(Deferred.await(turn)).pipe(
         Effect.onInterrupt(() => end),
-        Effect.zipRight(Effect.addFinalizer(() => end))
+        Effect.zipRight(Closing.add(() => end))
       )
     })
   )

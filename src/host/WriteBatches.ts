@@ -68,8 +68,13 @@ export const make = <E>(around: Around<E>) =>
 
     const store = Effect.fnUntraced(function* (ref: SessionRef, writes: Arr.NonEmptyReadonlyArray<Write>) {
       const [{ operation }] = writes
-      const folder = yield* folders.open(ref, operation)
-      const target = { folder, limits, directories, calls, sessionId: ref.sessionId }
+      const target = {
+        folder: folders.open(ref, operation),
+        limits,
+        directories,
+        calls,
+        sessionId: ref.sessionId
+      }
       const files: Array<string> = []
       const outcomes = yield* db.transaction(
         ref,
@@ -78,7 +83,7 @@ export const make = <E>(around: Around<E>) =>
       )
       if (outcomes.some(Exit.isSuccess)) yield* around.stored(ref)
       return outcomes
-    }, Effect.scoped)
+    })
 
     const alone = (ref: SessionRef, write: Write) =>
       Effect.flatMap(store(ref, [write]), ([outcome]) => outcome)

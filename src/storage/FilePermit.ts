@@ -7,7 +7,6 @@
  *
  * @since 0.1.0
  */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
@@ -19,6 +18,7 @@ import * as Turn from "./Turn.js"
 
 interface Holding {
   readonly path: string
+  readonly queue: Turn.Queue
   readonly turn: Turn.Turn
   released: boolean
 }
@@ -40,16 +40,15 @@ const holdings = globalValue(Symbol.for("effect-airlock/FilePermit/holdings"), (
 const join = (path: string): Holding => {
   const queue = queues.get(path) ?? Turn.makeQueue()
   queues.set(path, queue)
-  return { path, turn: Turn.come(queue), released: false }
+  return { path, queue, turn: Turn.come(queue), released: false }
 }
 
 const leave = (holding: Holding) =>
   Effect.sync(() => {
     holding.released = true
-    const queue = queues.get(holding.path)
-    if (queue === undefined) return
-    Turn.leave(queue, holding.turn)
-    if (queue.present.length === 0) queues.delete(holding.path)
+    const { path, queue, turn } = holding
+    Turn.leave(queue, turn)
+    if (queue.present.length === 0) queues.delete(path)
   })
 
 const nested = (path: string, subject: Subject) =>
@@ -85,7 +84,7 @@ export const hold = (
     yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         const holding = join(path)
-        yield* Effect.onInterrupt(restore(Deferred.await(holding.turn)), () => leave(holding))
+        yield* Effect.onInterrupt(restore(Turn.wait(holding.queue, holding.turn)), () => leave(holding))
         yield* Closing.add(() => leave(holding))
         yield* FiberRef.set(holdings, [...held, holding])
       })

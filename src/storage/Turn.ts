@@ -67,6 +67,16 @@ export const leave = (queue: Queue, turn: Turn): void => {
 }
 
 /**
+ * Waits until it is the turn of one who came.
+ *
+ * @since 0.1.0
+ * @category turns
+ */
+export const wait = ({ places, present }: Queue, turn: Turn): Effect.Effect<void> =>
+  // Waiting for what is there already takes a fiber as long as other waiting.
+  Effect.suspend(() => (present.indexOf(turn) < places ? Effect.void : Deferred.await(turn)))
+
+/**
  * Waits for a turn, and has it until the scope closes. Waiting can be interrupted.
  *
  * @since 0.1.0
@@ -77,7 +87,7 @@ export const take = (queue: Queue): Effect.Effect<void, never, Scope.Scope> =>
     Effect.suspend(() => {
       const turn = come(queue)
       const end = Effect.sync(() => leave(queue, turn))
-      return restore(Deferred.await(turn)).pipe(
+      return restore(wait(queue, turn)).pipe(
         Effect.onInterrupt(() => end),
         Effect.zipRight(Closing.add(() => end))
       )
@@ -95,6 +105,6 @@ export const during =
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.acquireUseRelease(
       Effect.sync(() => come(queue)),
-      (turn) => Effect.zipRight(Deferred.await(turn), effect),
+      (turn) => Effect.zipRight(wait(queue, turn), effect),
       (turn) => Effect.sync(() => leave(queue, turn))
     )

@@ -147,15 +147,17 @@ export const make = <E>(around: Around<E>) =>
         // Somebody else may take this one along, and would wait for what this fiber holds.
         Effect.tap((path) => FilePermit.refuseNested(path, { ...write, resource: "inbound" })),
         Effect.flatMap((path) =>
-          Effect.acquireUseRelease(
-            Effect.sync(() => come(path, write)),
-            ({ job, line }) => (line.leader === job ? lead(ref, line, job) : Deferred.await(job.told)),
-            ({ job, line }, exit) => {
-              if (!job.isTaken) return Effect.sync(() => leave(ref, path, line, job))
-              // Whoever was interrupted knows then whether it is stored.
-              return Exit.isInterrupted(exit) ? Effect.exit(Deferred.await(job.told)) : Effect.void
-            }
-          )
+          Effect.uninterruptibleMask((restore) => {
+            const { job, line } = come(path, write)
+            return Effect.onExit(
+              restore(line.leader === job ? lead(ref, line, job) : Deferred.await(job.told)),
+              (exit) => {
+                if (!job.isTaken) return Effect.sync(() => leave(ref, path, line, job))
+                // Whoever was interrupted knows then whether it is stored.
+                return Exit.isInterrupted(exit) ? Effect.exit(Deferred.await(job.told)) : Effect.void
+              }
+            )
+          })
         )
       )
   })

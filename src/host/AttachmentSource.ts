@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { AttachmentTooLarge } from "../protocol/AirlockError.js"
 import { InvalidMessage } from "../protocol/AirlockError.js"
+import * as Closing from "../storage/Closing.js"
 import type { SystemCalls } from "../storage/SystemCalls.js"
 import { flags } from "../storage/SystemCalls.js"
 import type { Limits } from "./AirlockConfig.js"
@@ -38,7 +39,7 @@ export const bytesOf = (
   const unreadable = new InvalidMessage({ operation, messageId, field, reason: "unreadable-file" })
   return Stream.unwrapScoped(
     Effect.gen(function* () {
-      const fd = yield* Effect.acquireRelease(calls.open(source.file, flags.readFollowing), calls.close)
+      const fd = yield* Closing.acquire(calls.open(source.file, flags.readFollowing), calls.close)
       const stats = yield* calls.fstat(fd)
       if (!stats.isFile()) return yield* unreadable
       return Stream.unfoldEffect(0, (at) => chunkAt(fd, at))

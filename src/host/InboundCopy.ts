@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
+import * as Closing from "../storage/Closing.js"
 import type { PrivateHandle } from "../storage/PrivateDatabase.js"
 import type { SafeDirectory, SafeFile } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
@@ -75,7 +76,7 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
       const path = Path.join(folder.path, SessionLayout.inbound)
       const failure = Effect.mapError(fromSystemCall(subject, path))
       const temporary = folder.at(temporaryName)
-      const create = Effect.acquireRelease(calls.open(temporary, flags.create, 0o644), calls.close)
+      const create = Closing.acquire(calls.open(temporary, flags.create, 0o644), calls.close)
       const fd = yield* create.pipe(
         Effect.catchIf(
           ({ code }) => code === "EEXIST",
@@ -83,7 +84,7 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
         ),
         failure
       )
-      yield* Effect.addFinalizer((exit) =>
+      yield* Closing.add((exit) =>
         Exit.isFailure(exit) ? Effect.ignore(calls.unlink(temporary)) : Effect.void
       )
       for (let position = 0; position < bytes.byteLength; position += pieceBytes) {

@@ -5,9 +5,10 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
-import type { AttachmentTooLarge, InvalidMessage } from "../protocol/AirlockError.js"
+import type { AttachmentTooLarge, InvalidMessage, StorageError } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import type * as Durability from "../storage/Durability.js"
 import type { SafeDirectories, SafeDirectory } from "../storage/SafeDirectory.js"
@@ -19,13 +20,13 @@ import type { MessageDraft } from "./MessageDraft.js"
 import { tooLarge } from "./MessageDraft.js"
 
 /**
- * The session folder that files go to, and what writing them needs.
+ * The session folder that files go to, which is opened when there are any, and what writing them needs.
  *
  * @since 0.1.0
  * @category models
  */
 export interface InboxTarget {
-  readonly folder: SafeDirectory
+  readonly folder: Effect.Effect<SafeDirectory, StorageError, Scope.Scope>
   readonly operation: string
   readonly limits: Limits
   readonly directories: SafeDirectories["Type"]
@@ -45,8 +46,9 @@ export const store = Effect.fnUntraced(function* (
   draft: MessageDraft,
   written: Array<string>
 ) {
-  const { directories, folder, operation } = target
+  const { directories, operation } = target
   const subject: Subject = { operation, resource: "inbox" }
+  const folder = yield* target.folder
   yield* directories.make(folder, SessionLayout.inbox, subject)
   const inbox = yield* directories.openChild(folder, SessionLayout.inbox, subject)
   yield* directories.remove(inbox, draft.folder, subject)
@@ -92,7 +94,8 @@ export const remove = (target: InboxTarget, written: ReadonlyArray<string>): Eff
   const subject: Subject = { operation: target.operation, resource: "inbox" }
   return written.length === 0
     ? Effect.void
-    : target.directories.openChild(target.folder, SessionLayout.inbox, subject).pipe(
+    : target.folder.pipe(
+        Effect.flatMap((folder) => target.directories.openChild(folder, SessionLayout.inbox, subject)),
         Effect.flatMap((inbox) =>
           Effect.forEach(written, (name) => target.directories.remove(inbox, name, subject), {
             discard: true

@@ -125,9 +125,7 @@ const make = Effect.gen(function* () {
     )
   })
 
-  const clear = Effect.fnUntraced(function* (ref: SessionRef) {
-    const path = yield* paths.session(ref)
-    if (looked.has(path)) return
+  const clear = Effect.fnUntraced(function* (ref: SessionRef, path: string) {
     // Also if it fails: looking is work, and how much of it is up to the agent.
     looked.add(path)
     yield* Effect.flatMap(paths.original(ref), (file) => directories.open(Path.dirname(file), subject)).pipe(
@@ -158,12 +156,16 @@ const make = Effect.gen(function* () {
 
   return Leftovers.of({
     clear: (ref) =>
-      clear(ref).pipe(
-        // A folder that is not there, or lacks a database, has nothing to be cleared of.
-        Effect.catchIf(isMissing, () => Effect.void),
-        logged,
-        Effect.annotateLogs({ sessionId: ref.sessionId })
-      )
+      Effect.flatMap(paths.session(ref), (path) =>
+        looked.has(path)
+          ? Effect.void
+          : clear(ref, path).pipe(
+              // A folder that is not there, or lacks a database, has nothing to be cleared of.
+              Effect.catchIf(isMissing, () => Effect.void),
+              logged,
+              Effect.annotateLogs({ sessionId: ref.sessionId })
+            )
+      ).pipe(logged)
   })
 })
 

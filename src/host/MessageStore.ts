@@ -163,19 +163,15 @@ const look = (sql: SqlClient, writes: ReadonlyArray<Write>): Effect.Effect<Batch
   )
 }
 
-const decide = Effect.fnUntraced(function* (
-  target: Target,
-  write: Write,
-  batch: Batch,
-  files: Array<string>
-) {
+const decide = (target: Target, write: Write, batch: Batch, files: Array<string>): Effect.Effect<Outcome> => {
   const inbox = { ...target, operation: write.operation }
   const own: Array<string> = []
-  const outcome: Outcome = yield* Effect.exit(stage(inbox, write, batch, own))
-  if (Exit.isSuccess(outcome)) files.push(...own)
-  else yield* Inbox.remove(inbox, own)
-  return outcome
-})
+  return Effect.flatMap(Effect.exit(stage(inbox, write, batch, own)), (outcome): Effect.Effect<Outcome> => {
+    if (Exit.isFailure(outcome)) return Effect.as(Inbox.remove(inbox, own), outcome)
+    files.push(...own)
+    return Effect.succeed(outcome)
+  })
+}
 
 /** Adds the drafts of one write to the batch, if all of them can be stored. */
 const stage = Effect.fnUntraced(function* (
@@ -200,7 +196,13 @@ const stage = Effect.fnUntraced(function* (
       continue
     }
     last = Sequence.nextHost(last)
-    const fresh = yield* prepare(target, draft, last, files)
+    const { kind } = draft.message
+    const { attachments, content } =
+      draft.attachments.length === 0
+        ? { attachments: [], content: draft.message.content }
+        : yield* place(target, draft, files)
+    const digest = digestOf(draft, attachments)
+    const fresh: Staged = { draft, seq: last, kind, content, digest, attachments, renamed: draft.renamed }
     staged.set(id, fresh)
     written.push(writtenOf(id, fresh, false))
   }
@@ -229,15 +231,14 @@ const isSame = (target: Inbox.InboxTarget, draft: MessageDraft.MessageDraft, sto
     : Effect.map(Inbox.hashes(target, draft), (hashes) => stored.digest === digestOf(draft, hashes))
 }
 
-/** Writes the attachments of a message. */
-const prepare = Effect.fnUntraced(function* (
+/** Writes the attachments of a message, and names them in its content. */
+const place = Effect.fnUntraced(function* (
   target: Inbox.InboxTarget,
   draft: MessageDraft.MessageDraft,
-  seq: number,
   files: Array<string>
 ) {
-  const { message, renamed } = draft
-  const attachments = draft.attachments.length === 0 ? [] : yield* Inbox.store(target, draft, files)
+  const { message } = draft
+  const attachments = yield* Inbox.store(target, draft, files)
   const entries = draft.attachments.map(({ entry, index, name }, position) => ({
     index,
     entry: AttachmentContent.placed(entry, name, attachments[position]?.localPath ?? "")
@@ -252,16 +253,7 @@ const prepare = Effect.fnUntraced(function* (
       ),
     catch: () => MessageDraft.tooDeep(target.operation, message.id)
   })
-  const staged: Staged = {
-    draft,
-    seq,
-    kind: message.kind,
-    content,
-    digest: digestOf(draft, attachments),
-    attachments,
-    renamed
-  }
-  return staged
+  return { attachments, content }
 })
 
 /** How many rows a statement inserts: so many, or one. Each other number would have to be compiled anew. */

@@ -13,6 +13,7 @@ import type { StorageError } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Tables from "../protocol/Tables.js"
+import * as Closing from "../storage/Closing.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { ChangeStamp, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
@@ -120,7 +121,7 @@ const make = Effect.gen(function* () {
     const folder = yield* openFolder(ref, subject)
     const original = yield* originals.open(ref, subject)
     if (publish === "later") return original.client
-    yield* Effect.addFinalizer(() =>
+    yield* Closing.add(() =>
       copies.publishChanges(folder, original, subject).pipe(
         // What is stored is stored, which is what success promises.
         Effect.catchAll((error) => Effect.logWarning("inbound.db was not published to the agent", error)),

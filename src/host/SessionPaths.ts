@@ -54,8 +54,12 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
     Effect.map(AirlockConfig, ({ dataDir }) => {
       const base = Path.join(dataDir, SessionLayout.sessions)
       const originals = Path.join(dataDir, SessionLayout.originals)
-      const names = ({ agentGroupId, sessionId }: SessionRef) =>
-        Effect.zipWith(segment(agentGroupId), segment(sessionId), (...own) => own)
+      const names = ({ agentGroupId, sessionId }: SessionRef) => {
+        const unsafe = [agentGroupId, sessionId].find((id) => !PathSegment.isSafe(id))
+        return unsafe === undefined
+          ? Effect.succeed([agentGroupId, sessionId] as const)
+          : Effect.fail(notSegment("SessionPaths.session", unsafe))
+      }
       const session = (ref: SessionRef) => Effect.map(names(ref), (own) => Path.join(base, ...own))
       const inside = (name: string) => (ref: SessionRef) =>
         Effect.map(session(ref), (folder) => Path.join(folder, name))
@@ -80,10 +84,8 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
   )
 }
 
-const segment = (id: string): SafePath =>
-  PathSegment.isSafe(id)
-    ? Effect.succeed(id)
-    : Effect.fail(new UnsafePath({ operation: "SessionPaths.session", path: id, reason: "not-a-segment" }))
+const notSegment = (operation: string, id: string): UnsafePath =>
+  new UnsafePath({ operation, path: id, reason: "not-a-segment" })
 
 /**
  * The name of a message's folder, or `UnsafePath` for an id that cannot have one: it is empty, not
@@ -94,6 +96,6 @@ const segment = (id: string): SafePath =>
  */
 export const messageFolder = (operation: string, messageId: string): SafePath =>
   Option.match(PathSegment.messageFolder(messageId), {
-    onNone: () => Effect.fail(new UnsafePath({ operation, path: messageId, reason: "not-a-segment" })),
+    onNone: () => Effect.fail(notSegment(operation, messageId)),
     onSome: Effect.succeed
   })

@@ -224,8 +224,10 @@ const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   yield* RegistrySchema.migrate.pipe(Effect.mapError(RegistryRows.failure("layer")))
 
-  const run = (name: string, query: Effect.Effect<unknown, SqlError>) =>
-    query.pipe(Effect.mapError(RegistryRows.failure(name)), Effect.withTracerEnabled(false), Effect.asVoid)
+  const execute = <A>(name: string, query: Effect.Effect<A, SqlError>) =>
+    query.pipe(Effect.mapError(RegistryRows.failure(name)), Effect.withTracerEnabled(false))
+
+  const run = (name: string, query: Effect.Effect<unknown, SqlError>) => Effect.asVoid(execute(name, query))
 
   const now = Effect.map(Clock.currentTimeMillis, Timestamp.format)
 
@@ -371,7 +373,7 @@ const make = Effect.gen(function* () {
       ),
     updateSession: (ref, change) =>
       Effect.flatMap(
-        RegistryRows.sessions(
+        execute(
           "updateSession",
           sql`UPDATE sessions SET ${sql.csv([
             ...(change.status === undefined ? [] : [sql`status = ${change.status}`]),
@@ -381,7 +383,7 @@ const make = Effect.gen(function* () {
             ...(change.lastActive === undefined ? [] : [sql`last_active = ${change.lastActive}`]),
             ...(change.agentProvider === undefined ? [] : [sql`agent_provider = ${change.agentProvider}`]),
             sql`id = id`
-          ])} WHERE id = ${ref.sessionId} AND agent_group_id = ${ref.agentGroupId} RETURNING *`
+          ])} WHERE id = ${ref.sessionId} AND agent_group_id = ${ref.agentGroupId} RETURNING id`
         ),
         (rows) =>
           rows.length > 0

@@ -70,8 +70,14 @@ export const make = <E>(around: Around<E>) =>
 
     const store = Effect.fnUntraced(function* (ref: SessionRef, writes: Arr.NonEmptyReadonlyArray<Write>) {
       const [{ operation }] = writes
-      const folder = yield* folders.open(ref, operation)
-      const target = { folder, limits, directories, calls, durably, sessionId: ref.sessionId }
+      const target = {
+        folder: folders.open(ref, operation),
+        limits,
+        directories,
+        calls,
+        durably,
+        sessionId: ref.sessionId
+      }
       const files: Array<string> = []
       const outcomes = yield* db.transaction(
         ref,
@@ -80,7 +86,7 @@ export const make = <E>(around: Around<E>) =>
       )
       if (outcomes.some(Exit.isSuccess)) yield* around.stored(ref)
       return outcomes
-    }, Effect.scoped)
+    })
 
     const alone = (ref: SessionRef, write: Write) =>
       Effect.flatMap(store(ref, [write]), ([outcome]) => outcome)
@@ -144,15 +150,17 @@ export const make = <E>(around: Around<E>) =>
         // Somebody else may take this one along, and would wait for what this fiber holds.
         Effect.tap((path) => FilePermit.refuseNested(path, { ...write, resource: "inbound" })),
         Effect.flatMap((path) =>
-          Effect.acquireUseRelease(
-            Effect.sync(() => come(path, write)),
-            ({ job, line }) => (line.leader === job ? lead(ref, line, job) : Deferred.await(job.told)),
-            ({ job, line }, exit) => {
-              if (!job.isTaken) return Effect.sync(() => leave(ref, path, line, job))
-              // Whoever was interrupted knows then whether it is stored.
-              return Exit.isInterrupted(exit) ? Effect.exit(Deferred.await(job.told)) : Effect.void
-            }
-          )
+          Effect.uninterruptibleMask((restore) => {
+            const { job, line } = come(path, write)
+            return Effect.onExit(
+              restore(line.leader === job ? lead(ref, line, job) : Deferred.await(job.told)),
+              (exit) => {
+                if (!job.isTaken) return Effect.sync(() => leave(ref, path, line, job))
+                // Whoever was interrupted knows then whether it is stored.
+                return Exit.isInterrupted(exit) ? Effect.exit(Deferred.await(job.told)) : Effect.void
+              }
+            )
+          })
         )
       )
   })

@@ -7,17 +7,18 @@
  *
  * @since 0.1.0
  */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import type * as Scope from "effect/Scope"
 import { SessionDbUnavailable } from "../protocol/AirlockError.js"
+import * as Closing from "./Closing.js"
 import type { Subject } from "./StorageFailure.js"
 import * as Turn from "./Turn.js"
 
 interface Holding {
   readonly path: string
+  readonly queue: Turn.Queue
   readonly turn: Turn.Turn
   released: boolean
 }
@@ -39,16 +40,15 @@ const holdings = globalValue(Symbol.for("effect-airlock/FilePermit/holdings"), (
 const join = (path: string): Holding => {
   const queue = queues.get(path) ?? Turn.makeQueue()
   queues.set(path, queue)
-  return { path, turn: Turn.come(queue), released: false }
+  return { path, queue, turn: Turn.come(queue), released: false }
 }
 
 const leave = (holding: Holding) =>
   Effect.sync(() => {
     holding.released = true
-    const queue = queues.get(holding.path)
-    if (queue === undefined) return
-    Turn.leave(queue, holding.turn)
-    if (queue.present.length === 0) queues.delete(holding.path)
+    const { path, queue, turn } = holding
+    Turn.leave(queue, turn)
+    if (queue.present.length === 0) queues.delete(path)
   })
 
 const nested = (path: string, subject: Subject) =>
@@ -84,8 +84,8 @@ export const hold = (
     yield* Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         const holding = join(path)
-        yield* Effect.onInterrupt(restore(Deferred.await(holding.turn)), () => leave(holding))
-        yield* Effect.addFinalizer(() => leave(holding))
+        yield* Effect.onInterrupt(restore(Turn.wait(holding.queue, holding.turn)), () => leave(holding))
+        yield* Closing.add(() => leave(holding))
         yield* FiberRef.set(holdings, [...held, holding])
       })
     )

@@ -3,11 +3,11 @@
  *
  * @since 0.1.0
  */
-import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlClient } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
-import * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
+import * as ConnectionClient from "./ConnectionClient.js"
 
 /**
  * `isAsBefore`: nothing was done to the connection that the next one to use it would notice.
@@ -16,12 +16,10 @@ import * as Effect from "effect/Effect"
  * @category models
  */
 export interface Lent {
-  readonly client: SqlClient.SqlClient
+  readonly client: SqlClient
   readonly isAsBefore: () => boolean
   readonly end: () => void
 }
-
-const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]: SqlClient.TypeId }
 
 /** Statements whose effect is on the connection, or which begin a transaction that `withTransaction` does not end. */
 const lasting = /^\s*(ATTACH|BEGIN|CREATE\s+TEMP|DETACH|PRAGMA|SAVEPOINT)/i
@@ -35,44 +33,32 @@ const closed = new SqlError({
  * @since 0.1.0
  * @category constructors
  */
-export const make = (under: SqlClient.SqlClient): Lent => {
+export const make = (under: ConnectionClient.ConnectionClient): Lent => {
   let isOpen = true
   let isAsBefore = true
 
-  const noting = <A, E, R>(sql: string, run: Effect.Effect<A, E, R>) => {
-    if (lasting.test(sql)) isAsBefore = false
-    return run
-  }
   const ifOpen = <A, E, R>(use: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
     Effect.suspend((): Effect.Effect<A, E | SqlError, R> => (isOpen ? use : Effect.fail(closed)))
+  const noting = (connection: Connection): Connection =>
+    ConnectionClient.around(connection, (sql, run) => {
+      if (lasting.test(sql)) isAsBefore = false
+      return run
+    })
 
-  const acquirer: Connection.Acquirer = ifOpen(
-    Effect.map(under.reserve, (connection): Connection => ({
-      ...connection,
-      execute: (sql, ...rest) => noting(sql, connection.execute(sql, ...rest)),
-      executeRaw: (sql, ...rest) => noting(sql, connection.executeRaw(sql, ...rest)),
-      executeValues: (sql, ...rest) => noting(sql, connection.executeValues(sql, ...rest)),
-      executeUnprepared: (sql, ...rest) => noting(sql, connection.executeUnprepared(sql, ...rest))
-    }))
-  )
-  const withTransaction = <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
-    ifOpen(
-      Effect.tapError(under.withTransaction(body), (error) =>
-        Effect.sync(() => {
-          // Whether the transaction has ended is not known then.
-          if (error instanceof SqlError) isAsBefore = false
-        })
-      )
-    )
-  const statements = Statement.make(acquirer, Statement.makeCompilerSqlite(), [], undefined)
-  const client: SqlClient.SqlClient = Object.assign(statements, {
-    ...typed,
-    reserve: acquirer,
-    withTransaction,
+  const client = ConnectionClient.make({
+    connection: ifOpen(Effect.map(under.connection, noting)),
+    reserve: ifOpen(Effect.map(under.reserve, noting)),
+    withTransaction: <A, E, R>(body: Effect.Effect<A, E, R>) =>
+      ifOpen(
+        Effect.tapError(under.withTransaction(body), (error) =>
+          Effect.sync(() => {
+            // Whether the transaction has ended is not known then.
+            if (error instanceof SqlError) isAsBefore = false
+          })
+        )
+      ),
     reactive: under.reactive,
-    reactiveMailbox: under.reactiveMailbox,
-    safe: statements as SqlClient.SqlClient,
-    withoutTransforms: () => client
+    reactiveMailbox: under.reactiveMailbox
   })
   return {
     client,

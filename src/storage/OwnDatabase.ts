@@ -17,6 +17,7 @@ import * as Scope from "effect/Scope"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
+import * as Closing from "./Closing.js"
 import * as DatabaseFile from "./DatabaseFile.js"
 import * as DatabaseHeader from "./DatabaseHeader.js"
 import * as Durability from "./Durability.js"
@@ -175,7 +176,7 @@ const make = Effect.gen(function* () {
         const handle = yield* restore(Scope.extend(open(options, subject), scope)).pipe(
           Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
         )
-        yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
+        yield* Closing.add((exit) => Scope.close(scope, exit))
         return handle
       })
     )

@@ -20,6 +20,7 @@ import * as Scope from "effect/Scope"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
+import * as Closing from "./Closing.js"
 import * as DatabaseFile from "./DatabaseFile.js"
 import * as Durability from "./Durability.js"
 import * as FilePermit from "./FilePermit.js"
@@ -261,9 +262,9 @@ const make = Effect.gen(function* () {
             take(options, subject)
           )
         ).pipe(Effect.onError((cause) => Scope.close(permit, Exit.failCause(cause))))
-        yield* Effect.addFinalizer((exit) => Scope.close(permit, exit))
+        yield* Closing.add((exit) => Scope.close(permit, exit))
         const lent = LentClient.make(taken.database)
-        yield* Effect.addFinalizer(() => {
+        yield* Closing.add(() => {
           lent.end()
           return lent.isAsBefore() ? giveBack(options.path, taken) : close(options.path, taken)
         })

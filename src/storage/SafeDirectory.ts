@@ -19,6 +19,7 @@ import type { BigIntStats } from "node:fs"
 import * as Path from "node:path"
 import type { SessionDbUnavailable } from "../protocol/AirlockError.js"
 import { SessionDbUnavailable as Unavailable, UnsafePath } from "../protocol/AirlockError.js"
+import * as Closing from "./Closing.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSystemCall } from "./StorageFailure.js"
 import { flags, pause, pieceBytes, SystemCallError, SystemCalls } from "./SystemCalls.js"
@@ -135,7 +136,7 @@ const make = Effect.gen(function* () {
   const calls = yield* SystemCalls
 
   const openPath = (path: string, through: string, subject: Subject) =>
-    Effect.acquireRelease(calls.open(through, flags.directory), calls.close).pipe(
+    Closing.acquire(calls.open(through, flags.directory), calls.close).pipe(
       Effect.catchAll((error) =>
         // Linux answers ENOTDIR for a link to a directory: ask which of the two it is.
         calls.lstat(through).pipe(
@@ -176,7 +177,7 @@ const make = Effect.gen(function* () {
     extraFlags = 0
   ) {
     const path = Path.join(directory.path, name)
-    const fd = yield* Effect.acquireRelease(
+    const fd = yield* Closing.acquire(
       calls.open(directory.at(name), flags.read | extraFlags),
       calls.close
     ).pipe(Effect.mapError(fromSystemCall(subject, path)))
@@ -219,7 +220,7 @@ const make = Effect.gen(function* () {
 
   const createFile = Effect.fnUntraced(function* (directory: SafeDirectory, name: string, subject: Subject) {
     const path = Path.join(directory.path, name)
-    const create = Effect.acquireRelease(calls.open(directory.at(name), flags.create, 0o644), calls.close)
+    const create = Closing.acquire(calls.open(directory.at(name), flags.create, 0o644), calls.close)
     return yield* create.pipe(
       Effect.mapError(fromSystemCall(subject, path)),
       Effect.catchIf(

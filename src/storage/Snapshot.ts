@@ -18,6 +18,7 @@ import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable } from "../protocol/AirlockError.js"
 import * as BTreePages from "./BTreePages.js"
+import * as Closing from "./Closing.js"
 import * as DatabaseFile from "./DatabaseFile.js"
 import * as FilePermit from "./FilePermit.js"
 import { OwnedNames } from "./OwnedNames.js"
@@ -203,7 +204,7 @@ const make = Effect.gen(function* () {
     subject: Subject
   ) {
     const path = Path.join(home, `${copies++}.db`)
-    yield* Effect.addFinalizer(() => discard(path))
+    yield* Closing.add(() => discard(path))
     yield* place(path, copied.database).pipe(
       Effect.zipRight(
         copied.journal === undefined ? Effect.void : place(DatabaseFile.journalName(path), copied.journal)

@@ -17,10 +17,8 @@
  * @since 0.1.0
  */
 import * as Reactivity from "@effect/experimental/Reactivity"
-import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
-import * as Statement from "@effect/sql/Statement"
 import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -32,6 +30,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as ConnectionClient from "./ConnectionClient.js"
 import * as OpenFiles from "./OpenFiles.js"
 import { isBusy } from "./StorageFailure.js"
 import { SystemCalls } from "./SystemCalls.js"
@@ -54,7 +53,7 @@ export interface ConnectOptions {
  * @since 0.1.0
  * @category models
  */
-export interface Database extends SqlClient.SqlClient {
+export interface Database extends ConnectionClient.ConnectionClient {
   /** The bytes of the file, with what a write-ahead log has that is not in it yet. */
   readonly bytes: Effect.Effect<Uint8Array, SqlError>
 }
@@ -104,8 +103,6 @@ const transactions = globalValue(Symbol.for("effect-airlock/SqliteDriver/transac
   FiberRef.unsafeMake<ReadonlyArray<Transaction>>([])
 )
 
-const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]: SqlClient.TypeId }
-
 /** How long SQLite itself waits for a lock. The event loop stands still meanwhile. */
 const busyTimeoutMillis = 5
 
@@ -127,10 +124,7 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions, calls: Sys
     Effect.as(transaction === undefined ? Turn.take(queue) : Effect.void, connection)
   )
   // A statement keeps its turn while it waits for a lock, or it would get into somebody else's transaction.
-  const inTurn = around(connection, Turn.during(queue))
-  const statementAcquirer: Connection.Acquirer = Effect.map(current, (transaction) =>
-    transaction === undefined ? inTurn : connection
-  )
+  const inTurn = ConnectionClient.around(connection, (_, run) => Turn.during(queue)(run))
   const withTransaction = <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
     Effect.flatMap(current, (outer) =>
       outer === undefined
@@ -138,16 +132,12 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions, calls: Sys
         : within({ connection, depth: outer.depth + 1, ended: false }, body)
     )
 
-  const statements = Statement.make(statementAcquirer, Statement.makeCompilerSqlite(), [], undefined)
-  const client: SqlClient.SqlClient = Object.assign(statements, {
-    ...typed,
+  const client = ConnectionClient.make({
+    connection: Effect.map(current, (transaction) => (transaction === undefined ? inTurn : connection)),
     reserve: acquirer,
     withTransaction,
     reactive: driver.reactive,
-    reactiveMailbox: driver.reactiveMailbox,
-    // `Object.assign` makes the statements into the client: they are one object.
-    safe: statements as SqlClient.SqlClient,
-    withoutTransforms: () => client
+    reactiveMailbox: driver.reactiveMailbox
   })
   return Object.assign(client, { bytes: Effect.scoped(Effect.zipRight(acquirer, raw.export)) })
 })
@@ -182,18 +172,6 @@ const image = Effect.fnUntraced(function* (statements: ReadonlyArray<string>) {
   for (const statement of statements) yield* client.unsafe(statement)
   return yield* client.export
 }, Effect.scoped)
-
-/** The same connection, with something around each of its statements. */
-const around = (
-  connection: Connection,
-  wrap: <A>(statement: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
-): Connection => ({
-  ...connection,
-  execute: (...statement) => wrap(connection.execute(...statement)),
-  executeRaw: (...statement) => wrap(connection.executeRaw(...statement)),
-  executeValues: (...statement) => wrap(connection.executeValues(...statement)),
-  executeUnprepared: (...statement) => wrap(connection.executeUnprepared(...statement))
-})
 
 /** The driver says only so that a statement did not get as far as being executed. */
 const isUncompiled = (error: SqlError): boolean => error.message.startsWith("Failed to prepare")

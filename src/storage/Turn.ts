@@ -11,6 +11,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
+import * as Closing from "./Closing.js"
 
 /**
  * Done when it comes.
@@ -66,6 +67,16 @@ export const leave = (queue: Queue, turn: Turn): void => {
 }
 
 /**
+ * Waits until it is the turn of one who came.
+ *
+ * @since 0.1.0
+ * @category turns
+ */
+export const wait = ({ places, present }: Queue, turn: Turn): Effect.Effect<void> =>
+  // Waiting for what is there already takes a fiber as long as other waiting.
+  Effect.suspend(() => (present.indexOf(turn) < places ? Effect.void : Deferred.await(turn)))
+
+/**
  * Waits for a turn, and has it until the scope closes. Waiting can be interrupted.
  *
  * @since 0.1.0
@@ -76,9 +87,9 @@ export const take = (queue: Queue): Effect.Effect<void, never, Scope.Scope> =>
     Effect.suspend(() => {
       const turn = come(queue)
       const end = Effect.sync(() => leave(queue, turn))
-      return restore(Deferred.await(turn)).pipe(
+      return restore(wait(queue, turn)).pipe(
         Effect.onInterrupt(() => end),
-        Effect.zipRight(Effect.addFinalizer(() => end))
+        Effect.zipRight(Closing.add(() => end))
       )
     })
   )
@@ -94,6 +105,6 @@ export const during =
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.acquireUseRelease(
       Effect.sync(() => come(queue)),
-      (turn) => Effect.zipRight(Deferred.await(turn), effect),
+      (turn) => Effect.zipRight(wait(queue, turn), effect),
       (turn) => Effect.sync(() => leave(queue, turn))
     )

@@ -2,11 +2,11 @@
  * Standing between the library and the system: before each call on files, and before each connection and statement of
  * a database, a test may do something, or let it fail.
  */
-import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
-import * as Statement from "@effect/sql/Statement"
 import { Effect, Layer } from "effect"
+import * as ConnectionClient from "../../src/storage/ConnectionClient.js"
+import type { Database } from "../../src/storage/SqliteDriver.js"
 import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
 import { flags, SystemCallError, SystemCalls } from "../../src/storage/SystemCalls.js"
 
@@ -73,31 +73,21 @@ const step = <A, R>(
     return Effect.fail(new SqlError({ cause, message: "made to fail" }))
   })
 
-const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]: SqlClient.TypeId }
-
-const client = (seam: Seam, under: SqlClient.SqlClient): SqlClient.SqlClient => {
-  const before = <A>(sql: string, effect: Effect.Effect<A, SqlError>) =>
-    step(seam, sql, !/^\s*(SELECT|PRAGMA)/i.test(sql), effect)
-  const reserve = Effect.map(under.reserve, (connection): Connection => ({
-    ...connection,
-    execute: (sql, ...rest) => before(sql, connection.execute(sql, ...rest)),
-    executeRaw: (sql, ...rest) => before(sql, connection.executeRaw(sql, ...rest)),
-    executeValues: (sql, ...rest) => before(sql, connection.executeValues(sql, ...rest)),
-    executeUnprepared: (sql, ...rest) => before(sql, connection.executeUnprepared(sql, ...rest))
-  }))
-  const statements = Statement.make(reserve, Statement.makeCompilerSqlite(), [], undefined)
-  const wrapped: SqlClient.SqlClient = Object.assign(statements, {
-    ...typed,
-    reserve,
+const client = (seam: Seam, under: Database): Database => {
+  const before = (connection: Connection) =>
+    ConnectionClient.around(connection, (sql, run) =>
+      step(seam, sql, !/^\s*(SELECT|PRAGMA|WITH)/i.test(sql), run)
+    )
+  const wrapped = ConnectionClient.make({
+    connection: Effect.map(under.connection, before),
+    reserve: Effect.map(under.reserve, before),
     // The last step is the one before COMMIT.
     withTransaction: <A, E, R>(body: Effect.Effect<A, E, R>) =>
       under.withTransaction(Effect.zipLeft(body, step(seam, "COMMIT", true, Effect.void))),
     reactive: under.reactive,
-    reactiveMailbox: under.reactiveMailbox,
-    safe: statements as SqlClient.SqlClient,
-    withoutTransforms: () => wrapped
+    reactiveMailbox: under.reactiveMailbox
   })
-  return wrapped
+  return Object.assign(wrapped, { bytes: step(seam, "serialize", false, under.bytes) })
 }
 
 const driver = (seam: Seam) =>
@@ -105,9 +95,7 @@ const driver = (seam: Seam) =>
     SqliteDriver.of({
       image: driver.image,
       connect: (options) =>
-        Effect.map(step(seam, "connect", false, driver.connect(options)), (opened) =>
-          Object.assign(client(seam, opened), { bytes: step(seam, "serialize", false, opened.bytes) })
-        )
+        Effect.map(step(seam, "connect", false, driver.connect(options)), (opened) => client(seam, opened))
     })
   )
 

@@ -124,8 +124,11 @@ const make = Effect.gen(function* () {
     yield* Closing.add(() =>
       copies.publishChanges(folder, original, subject).pipe(
         // What is stored is stored, which is what success promises.
-        Effect.catchAll((error) => Effect.logWarning("inbound.db was not published to the agent", error)),
-        Effect.annotateLogs({ sessionId: ref.sessionId })
+        Effect.catchAll((error) =>
+          Effect.annotateLogs(Effect.logWarning("inbound.db was not published to the agent", error), {
+            sessionId: ref.sessionId
+          })
+        )
       )
     )
     return original.client

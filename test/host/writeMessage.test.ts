@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, FastCheck, Option, TestClock } from "effect"
+import { Effect, FastCheck, Option, TestClock, Tracer } from "effect"
 import { AirlockError, AttachmentName, SessionManager, SessionRegistry } from "effect-airlock"
 import type { Message } from "effect-airlock"
 import { createHash } from "node:crypto"
@@ -501,6 +501,41 @@ describe("SessionManager.writeMessage", () => {
           expect(Fs.readFileSync(path).equals(before)).toBe(true)
         }
       }).pipe(TestHost.withHost())
+  )
+})
+
+describe("SessionManager.writeMessage, traced", () => {
+  it.effect("is one span in the caller's, which ends as the write does", () =>
+    Effect.gen(function* () {
+      const { write } = yield* program
+      yield* write({ id: "first" })
+      const spans: Array<Tracer.Span> = []
+      const native = yield* Effect.tracer
+      const tracer = Tracer.make({
+        span: (...parameters) => {
+          const span = native.span(...parameters)
+          spans.push(span)
+          return span
+        },
+        context: (run) => run()
+      })
+      yield* Effect.exit(Effect.zipRight(write({}), write({ content: "other" }))).pipe(
+        Effect.withSpan("caller"),
+        Effect.withTracer(tracer)
+      )
+      const own = spans.map(({ name, parent, status }) => [
+        name,
+        Option.getOrNull(
+          Option.map(parent, ({ spanId }) => spans.find((one) => one.spanId === spanId)?.name)
+        ),
+        status._tag === "Ended" && status.exit._tag
+      ])
+      expect(own).toEqual([
+        ["caller", null, "Success"],
+        ["SessionManager.writeMessage", "caller", "Success"],
+        ["SessionManager.writeMessage", "caller", "Failure"]
+      ])
+    }).pipe(TestHost.withHost())
   )
 })
 

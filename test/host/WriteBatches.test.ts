@@ -2,10 +2,11 @@
  * Writes to one session that come at the same time: they share a transaction, and nothing else.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Exit, Fiber } from "effect"
-import type { Message } from "effect-airlock"
+import { Effect, Exit, FastCheck, Fiber } from "effect"
+import type { Message, Session } from "effect-airlock"
 import { SessionDb, SessionManager } from "effect-airlock"
 import * as Fs from "node:fs"
+import * as Path from "node:path"
 import * as FilePermit from "../../src/storage/FilePermit.js"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
@@ -122,6 +123,42 @@ describe("writes that come together", () => {
     }).pipe(TestHost.withHost())
   )
 
+  it.effect("to a session that nobody knows are told so each, and nothing is made for them", () =>
+    Effect.gen(function* () {
+      const manager = yield* SessionManager.SessionManager
+      const { folder, session } = yield* program
+      const before = TestHost.contentsOf(Path.resolve(folder, "../../.."))
+      const message = (id: string): Message.InboundMessage => ({ id, kind: "chat", content: id })
+      const of = (ref: Session.SessionRef): ReadonlyArray<Effect.Effect<unknown, unknown>> => [
+        manager.writeMessage(ref, message("a")),
+        manager.writeMessages(ref, [message("b"), message("c")]),
+        manager.writeMessages(ref, []),
+        manager.writeMessage(ref, { ...message("d"), kind: "task" }),
+        manager.writeSystemResponse(ref, { questionId: "q", status: "x", result: {} })
+      ]
+      for (const ref of [
+        { agentGroupId: "agent", sessionId: "nobody" },
+        { agentGroupId: "other", sessionId: session.sessionId },
+        { agentGroupId: "..", sessionId: "../.." }
+      ]) {
+        const errors = yield* Effect.all(
+          of(ref).map((write) => Effect.flip(write)),
+          unbounded
+        )
+        const unknown = { _tag: "SessionNotFound", ...ref }
+        expect(errors).toMatchObject([
+          { ...unknown, operation: "SessionManager.writeMessage" },
+          { ...unknown, operation: "SessionManager.writeMessages" },
+          { ...unknown, operation: "SessionManager.writeMessages" },
+          { _tag: "InvalidMessage", field: "content" },
+          { ...unknown, operation: "SessionManager.writeSystemResponse" }
+        ])
+      }
+      expect(TestHost.contentsOf(Path.resolve(folder, "../../.."))).toEqual(before)
+      expect(yield* FilePermit.count).toBe(0)
+    }).pipe(TestHost.withHost())
+  )
+
   it.effect("are told of the same failure if the session cannot be used", () =>
     Effect.gen(function* () {
       const { folder, write } = yield* program
@@ -164,5 +201,182 @@ describe("writes that come together", () => {
       const [error] = yield* Effect.all([nested, write("a"), write("b")], unbounded)
       expect(error).toMatchObject({ _tag: "SessionDbUnavailable", reason: "nested" })
     }).pipe(TestHost.withHost())
+  )
+})
+
+describe("writes that come together with one id", () => {
+  const missing = [{ name: "file", source: { file: "/nonexistent" } }]
+  const isThere = (seq: number) => ({ value: { seq, alreadyThere: true } })
+  const isNew = (seq: number) => ({ value: { seq, alreadyThere: false } })
+  const isDuplicate = { cause: { error: { _tag: "DuplicateMessage", messageId: "m" } } }
+  const isUnreadable = { cause: { error: { _tag: "InvalidMessage", reason: "unreadable-file" } } }
+  const other = { content: "other" }
+
+  const cases: ReadonlyArray<{
+    readonly what: string
+    readonly writes: ReadonlyArray<Partial<Message.InboundMessage>>
+    readonly outcomes: ReadonlyArray<object>
+    /** What the folder `inbox/m` has then. */
+    readonly file?: string
+  }> = [
+    { what: "are the same message", writes: [{}, {}, {}], outcomes: [isNew(2), isThere(2), isThere(2)] },
+    {
+      what: "are another message, unless they come first",
+      writes: [{}, other, {}, other],
+      outcomes: [isNew(2), isDuplicate, isThere(2), isDuplicate]
+    },
+    {
+      what: "are the same with the same files",
+      writes: [{ attachments: file("m") }, { attachments: file("m") }],
+      outcomes: [isNew(2), isThere(2)],
+      file: "m"
+    },
+    {
+      what: "are another message with other files, which are not written",
+      writes: [{ attachments: file("m") }, { attachments: file("n") }, {}],
+      outcomes: [isNew(2), isDuplicate, isDuplicate],
+      file: "m"
+    },
+    {
+      what: "take the place of one whose file cannot be read",
+      writes: [{ attachments: missing }, {}],
+      outcomes: [isUnreadable, isNew(2)]
+    },
+    {
+      what: "take the place of one whose file cannot be read, with their files",
+      writes: [{ attachments: [...file("m"), ...missing] }, { attachments: file("n") }, other],
+      outcomes: [isUnreadable, isNew(2), isDuplicate],
+      file: "n"
+    },
+    {
+      what: "are not the same if a file cannot be read",
+      writes: [{ attachments: file("m") }, { attachments: missing }],
+      outcomes: [isNew(2), isUnreadable],
+      file: "m"
+    }
+  ]
+
+  for (const { file: expected, outcomes, what, writes } of cases) {
+    it.effect(what, () =>
+      Effect.gen(function* () {
+        const { folder, stored, transactions, write } = yield* program
+        const before = transactions()
+        const exits = yield* Effect.forEach(
+          [...writes, { id: "last", attachments: file("last") }],
+          (more) => Effect.exit(write("m", more)),
+          unbounded
+        )
+        expect(transactions() - before).toBe(1)
+        expect(exits).toMatchObject([...outcomes, isNew(4)])
+        expect(stored()).toEqual([
+          ["m", 2],
+          ["last", 4]
+        ])
+        const files = TestHost.contentsOf(`${folder}/inbox`)
+        expect(files).toEqual({
+          ...(expected === undefined ? {} : { "m/file": expected }),
+          "last/file": "last"
+        })
+      }).pipe(TestHost.withHost())
+    )
+  }
+
+  it.effect("fail as a whole, and leave what they alone have to the next", () =>
+    Effect.gen(function* () {
+      const { folder, stored, writeAll } = yield* program
+      const plain = (id: string, content = id) => ({ id, content })
+      const exits = yield* Effect.forEach(
+        [
+          [{ ...plain("a"), attachments: file("first") }, plain("b"), plain("b", "other")],
+          [plain("b", "second"), { ...plain("a"), attachments: file("second") }, plain("b", "second")],
+          [plain("c"), { ...plain("a"), attachments: file("first") }],
+          [plain("c", "last"), { ...plain("a"), attachments: file("second") }]
+        ],
+        (messages) => Effect.exit(writeAll(messages)),
+        unbounded
+      )
+      expect(exits).toMatchObject([
+        { cause: { error: { _tag: "DuplicateMessage", messageId: "b" } } },
+        { value: [{ seq: 2 }, { seq: 4, alreadyThere: false }, { seq: 2, alreadyThere: true }] },
+        { cause: { error: { _tag: "DuplicateMessage", messageId: "a" } } },
+        {
+          value: [
+            { seq: 6, alreadyThere: false },
+            { seq: 4, alreadyThere: true }
+          ]
+        }
+      ])
+      expect(stored()).toEqual([
+        ["b", 2],
+        ["a", 4],
+        ["c", 6]
+      ])
+      expect(TestHost.contentsOf(`${folder}/inbox`)).toEqual({ "a/file": "second" })
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("find what was stored before, by this build or another, and tell it from what was not", () =>
+    Effect.gen(function* () {
+      const { original, stored, write } = yield* program
+      yield* write("old", { attachments: file("old") })
+      Raw.exec(
+        original,
+        `INSERT INTO messages_in (id, seq, kind, timestamp, content) VALUES
+           ('theirs', 4, 'chat', '2026-01-01 00:00:00', 'theirs'),
+           ('broken', NULL, 'chat', '2026-01-01 00:00:00', 'broken')`
+      )
+      const exits = yield* Effect.forEach(
+        [
+          write("new"),
+          write("old", { attachments: file("old") }),
+          write("old"),
+          write("theirs"),
+          write("theirs", other),
+          write("broken"),
+          write("OLD"),
+          write("newer")
+        ],
+        Effect.exit,
+        unbounded
+      )
+      expect(exits).toMatchObject([
+        isNew(6),
+        isThere(2),
+        { cause: { error: { _tag: "DuplicateMessage", messageId: "old" } } },
+        isThere(4),
+        { cause: { error: { _tag: "DuplicateMessage", messageId: "theirs" } } },
+        { cause: { error: { _tag: "SessionDbCorrupt", reason: "unexpected-row" } } },
+        isNew(8),
+        isNew(10)
+      ])
+      expect(stored().filter(([, seq]) => seq !== null)).toEqual([
+        ["old", 2],
+        ["theirs", 4],
+        ["new", 6],
+        ["OLD", 8],
+        ["newer", 10]
+      ])
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect.prop(
+    "are found by any id, and numbered in their order",
+    [
+      FastCheck.uniqueArray(FastCheck.fullUnicodeString({ minLength: 1, maxLength: 20 }), {
+        minLength: 1,
+        maxLength: 120
+      })
+    ],
+    ([ids]) =>
+      Effect.gen(function* () {
+        const { stored, writeAll } = yield* program
+        const messages = ids.map((id) => ({ id, content: `content of ${id}` }))
+        const first = yield* writeAll(messages)
+        const again = yield* writeAll(messages)
+        expect(first.map(({ id, seq }) => [id, seq])).toEqual(ids.map((id, n) => [id, 2 * (n + 1)]))
+        expect(again).toEqual(first.map((written) => ({ ...written, alreadyThere: true })))
+        expect(stored()).toEqual(first.map(({ id, seq }) => [id, seq]))
+      }).pipe(TestHost.withHost()),
+    { fastCheck: { numRuns: 20 } }
   )
 })

@@ -68,7 +68,10 @@ const faulty = Layer.unwrapEffect(
 ).pipe(Layer.provide(Layer.merge(SystemCalls.layer, SqliteDriver.layer)))
 
 /** A host on `dataDir` whose file calls can be made to fail. */
-export const layerAt = (dataDir: string) =>
+export const layerAt = (dataDir: string) => hostOver(dataDir, faulty)
+
+/** A host on `dataDir` that is not told of the system itself. */
+export const hostOver = <A, E>(dataDir: string, system: Layer.Layer<SystemCalls | SqliteDriver | A, E>) =>
   AirlockHost.loops.pipe(
     Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered()))),
     Layer.provide(ContainerRuntime.ContainerRuntime.layerNone),
@@ -77,6 +80,6 @@ export const layerAt = (dataDir: string) =>
     Layer.provideMerge(SessionPaths.SessionPaths.layer),
     Layer.provideMerge(AirlockConfig.AirlockConfig.layer({ dataDir })),
     Layer.provideMerge(StorageLayer.layerWithoutCalls),
-    Layer.provideMerge(faulty),
+    Layer.provideMerge(system),
     Layer.provideMerge(NodeContext.layer)
   )

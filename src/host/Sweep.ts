@@ -28,8 +28,6 @@ import * as RetryDelay from "./RetryDelay.js"
 import { SessionActivity } from "./SessionActivity.js"
 import { SessionDb } from "./SessionDb.js"
 import { SessionFolder } from "./SessionFolder.js"
-import type { Glance } from "./SessionGlance.js"
-import * as SessionGlance from "./SessionGlance.js"
 import type { Limit } from "./SessionLoop.js"
 import * as SessionLoop from "./SessionLoop.js"
 import { SessionManager } from "./SessionManager.js"
@@ -37,7 +35,7 @@ import type { SessionPaths } from "./SessionPaths.js"
 import type { ActiveSession, RegistryError } from "./SessionRegistry.js"
 import { SessionRegistry } from "./SessionRegistry.js"
 import * as SessionTurns from "./SessionTurns.js"
-import type { Reading } from "./SweepReading.js"
+import type { Known, Reading } from "./SweepReading.js"
 import * as SweepReading from "./SweepReading.js"
 
 /**
@@ -130,11 +128,7 @@ const wakeRetries: Schedule.Schedule<unknown> = Schedule.exponential("5 seconds"
 const mostWakes = 20
 
 /** What is remembered of a session between sweeps. All of it can be found out anew. */
-interface Memory {
-  /** What the files looked like at the last look. */
-  seen: Glance | undefined
-  /** What was read last; `glance` is there if it tells that it is still true. */
-  reading: (Reading & { readonly glance: Glance | undefined }) | undefined
+interface Memory extends Known {
   liveness: Liveness.Liveness | undefined
   /** How often it was started since its agent last took or finished a message; not to be started again before. */
   wakes: number
@@ -151,8 +145,7 @@ const make = Effect.gen(function* () {
   const leftovers = yield* Leftovers
   const runtime = yield* ContainerRuntime
   const calls = yield* SystemCalls
-  const read = yield* SweepReading.make(operation)
-  const glances = yield* SessionGlance.make
+  const { isStill, read } = yield* SweepReading.make(operation)
   const inTurn = yield* SessionTurns.make
   const memories = new Map<string, Memory>()
 
@@ -241,23 +234,8 @@ const make = Effect.gen(function* () {
     return false
   })
 
-  const isStill = (ref: SessionRef, { reading }: Memory, now: number): boolean =>
-    reading?.glance !== undefined && now < reading.until && glances.isStill(ref, reading.glance)
-
   const readingOf = Effect.fnUntraced(function* (ref: SessionRef, memory: Memory, now: number) {
-    const before = memory.reading
-    if (before !== undefined && isStill(ref, memory, now)) return { ...before, expired: [], recurred: [] }
-    yield* db.publish(ref, operation)
-    memory.seen = yield* glances.take(ref, memory.seen)
-    const outbound = yield* db.outboundStamp(ref, operation)
-    const stamps = `${outbound} ${yield* db.inboundStamp(ref, operation)}`
-    const glance = glances.tells(memory.seen, outbound)
-    if (before?.stamps === stamps && now < before.until) {
-      memory.reading = { ...before, glance, expired: [], recurred: [] }
-      return memory.reading
-    }
-    const reading = yield* read(ref, stamps, now)
-    memory.reading = { ...reading, glance }
+    const reading = yield* read(ref, memory, now)
     if (reading.hasProgress) {
       memory.wakes = 0
       memory.wakeAt = 0

@@ -1,5 +1,6 @@
 /**
- * Reading a session's two files once, and bringing inbound.db up to date with what the agent says.
+ * Reading a session's two files, once for each time that they change, and bringing inbound.db up to date with what the
+ * agent says.
  *
  * @since 0.1.0
  */
@@ -16,11 +17,14 @@ import * as AgentReport from "./AgentReport.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import * as MessageLifecycle from "./MessageLifecycle.js"
 import { SessionDb } from "./SessionDb.js"
+import type { Glance } from "./SessionGlance.js"
+import * as SessionGlance from "./SessionGlance.js"
 
 /**
  * What a session looked like. It stays true while the files have these `stamps`, and until `until` (milliseconds since
  * 1970).
  *
+ * - `glance`: what the files look like from outside, if that tells that they have these stamps
  * - `isDue`: there is a message that wakes the agent
  * - `claims`: on messages that are not finished; those of agents that are known to have ended are left out
  * - `hasProgress`: whether the agent was seen, while reading, to have taken or finished anything
@@ -32,6 +36,7 @@ import { SessionDb } from "./SessionDb.js"
  */
 export interface Reading {
   readonly stamps: string
+  readonly glance: Glance | undefined
   readonly until: number
   readonly isDue: boolean
   readonly claims: ReadonlyArray<Acknowledgement>
@@ -42,7 +47,19 @@ export interface Reading {
 }
 
 /**
- * Gives the function that reads.
+ * What is remembered of a session: what its files looked like from outside at the last look, and what was read last.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Known {
+  seen: Glance | undefined
+  reading: Reading | undefined
+}
+
+/**
+ * - `read`: what the session looks like now. What is known may still be true; then nothing was written while reading
+ * - `isStill`: whether it is, as far as can be told without opening a file
  *
  * @since 0.1.0
  * @category constructors
@@ -51,6 +68,7 @@ export const make = (operation: string) =>
   Effect.gen(function* () {
     const { answerExpiry, timeZone } = yield* AirlockConfig
     const db = yield* SessionDb
+    const glances = yield* SessionGlance.make
     const expiry = Duration.toMillis(answerExpiry)
 
     const ofAgent = <A>(query: Effect.Effect<A, SqlError>) =>
@@ -87,7 +105,7 @@ export const make = (operation: string) =>
       }
     })
 
-    return Effect.fnUntraced(function* (ref: SessionRef, stamps: string, now: number) {
+    const readAnew = Effect.fnUntraced(function* (ref: SessionRef, now: number) {
       const agent = yield* db.outbound(ref, operation)
       const { claims, expired, hasProgress, pending, recurred, toolTimeout } = yield* db.transaction(
         ref,
@@ -105,16 +123,27 @@ export const make = (operation: string) =>
         if (processAfter === null || instant(processAfter) <= now) isDue = true
         else until = Math.min(until, instant(processAfter))
       }
-      const reading: Reading = {
-        stamps,
-        until,
-        isDue,
-        claims,
-        hasProgress,
-        toolTimeout,
-        expired,
-        recurred
-      }
-      return reading
+      return { until, isDue, claims, hasProgress, toolTimeout, expired, recurred }
     }, Effect.scoped)
+
+    const isStill = (ref: SessionRef, { reading }: Known, now: number): boolean =>
+      reading?.glance !== undefined && now < reading.until && glances.isStill(ref, reading.glance)
+
+    const read = Effect.fnUntraced(function* (ref: SessionRef, known: Known, now: number) {
+      const before = known.reading && { ...known.reading, hasProgress: false, expired: [], recurred: [] }
+      if (before !== undefined && isStill(ref, known, now)) return before
+      yield* db.publish(ref, operation)
+      known.seen = yield* glances.take(ref, known.seen)
+      const outbound = yield* db.outboundStamp(ref, operation)
+      const stamps = `${outbound} ${yield* db.inboundStamp(ref, operation)}`
+      const glance = glances.tells(known.seen, outbound)
+      const reading: Reading =
+        before?.stamps === stamps && now < before.until
+          ? { ...before, glance }
+          : { ...(yield* readAnew(ref, now)), stamps, glance }
+      known.reading = reading
+      return reading
+    })
+
+    return { read, isStill }
   })

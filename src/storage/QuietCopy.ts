@@ -23,7 +23,7 @@ import type { SafeDirectory, SafeFile } from "./SafeDirectory.js"
 import { SafeDirectories } from "./SafeDirectory.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSystemCall } from "./StorageFailure.js"
-import { flags, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
+import { flags, nothing, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
 
 /**
  * @since 0.1.0
@@ -152,7 +152,9 @@ export const make = Effect.gen(function* () {
       if (length > options.limit || stats.size > options.limit) {
         return yield* new SessionDbUnavailable({ ...subject, reason: "too-large" })
       }
-      const piece = Buffer.allocUnsafeSlow(pieceBytes)
+      // As much as it says there is, and more than nothing to find its end in.
+      const rest = Number(stats.size) - length
+      const piece = Buffer.allocUnsafeSlow(Math.min(pieceBytes, rest > 0 ? rest : 4096))
       const count = yield* readAt(fd, piece, length, name, subject)
       if (count === 0) return { pieces, length, stats }
       pieces.push(piece.subarray(0, count))
@@ -182,7 +184,7 @@ export const make = Effect.gen(function* () {
     if (options.view === "mount") {
       const names = yield* namesIn(directory, subject)
       if (!names.includes(name)) return undefined
-    }
+    } else if (calls.glance(directory.at(name)) === nothing) return undefined
     return yield* withFile(directory, name, options, subject, (file) => readHead(file, name, subject)).pipe(
       Effect.map(({ head, stats }) => {
         const nonce = RollbackJournal.nonce(head)
@@ -283,7 +285,9 @@ export const make = Effect.gen(function* () {
   }, Effect.scoped)
 
   const copy = (options: QuietCopyOptions, subject: Subject): Effect.Effect<QuietCopy, StorageError> =>
-    Effect.retry(copyOnce(options, subject), { schedule: untilQuiet(options.patience), while: isChanging })
+    Effect.catchIf(copyOnce(options, subject), isChanging, () =>
+      Effect.retry(copyOnce(options, subject), { schedule: untilQuiet(options.patience), while: isChanging })
+    )
 
   const stamp = Effect.fnUntraced(function* (options: QuietCopyOptions, subject: Subject) {
     const directory = yield* directories.open(options.directory, subject)

@@ -58,8 +58,6 @@ export class InboundOriginal extends Context.Tag("effect-airlock/InboundOriginal
     ) => Effect.Effect<PrivateHandle, StorageError, Scope.Scope>
     /** Another number after each commit, without opening it. */
     readonly version: (ref: SessionRef, subject: Subject) => Effect.Effect<number, StorageError>
-    /** Whether it is there. */
-    readonly exists: (ref: SessionRef, subject: Subject) => Effect.Effect<boolean, StorageError>
   }
 >() {
   /**
@@ -170,11 +168,6 @@ const make = Effect.gen(function* () {
   return InboundOriginal.of({
     create: (ref, subject) => ensure(ref, subject, true),
     open,
-    version: (ref, subject) => orAdopted(ref, subject, version(ref, subject)),
-    exists: (ref, subject) =>
-      version(ref, subject).pipe(
-        Effect.as(true),
-        Effect.catchIf(isMissing, () => Effect.succeed(false))
-      )
+    version: (ref, subject) => orAdopted(ref, subject, version(ref, subject))
   })
 })

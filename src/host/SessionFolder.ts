@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -14,7 +15,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Path from "node:path"
-import type { SessionDbUnavailable, StorageError } from "../protocol/AirlockError.js"
+import type { SessionDbUnavailable, StorageError, UnsafePath } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Durability from "../storage/Durability.js"
@@ -25,7 +26,7 @@ import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { SqliteDriver } from "../storage/SqliteDriver.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
-import { SystemCalls } from "../storage/SystemCalls.js"
+import { nothing, SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import { InboundOriginal } from "./InboundOriginal.js"
 import { SessionDb } from "./SessionDb.js"
@@ -43,8 +44,8 @@ export class SessionFolder extends Context.Tag("effect-airlock/SessionFolder")<
      * Makes the host's inbound.db and the folder, or adds what they lack and upgrades inbound.db. Again is harmless.
      */
     readonly init: (ref: SessionRef, operation: string) => Effect.Effect<void, StorageError>
-    /** Whether all databases are there. */
-    readonly isComplete: (ref: SessionRef, operation: string) => Effect.Effect<boolean, StorageError>
+    /** Whether there is something under the names of all databases. */
+    readonly isComplete: (ref: SessionRef) => Effect.Effect<boolean, UnsafePath>
     /** Opens the folder. A missing one fails with the reason `missing`. */
     readonly open: (
       ref: SessionRef,
@@ -173,21 +174,10 @@ const make = Effect.gen(function* () {
   const open = (ref: SessionRef, operation: string) =>
     Effect.flatMap(paths.session(ref), (path) => directories.open(path, { operation, resource: "folder" }))
 
-  const isComplete = (ref: SessionRef, operation: string) =>
-    open(ref, operation).pipe(
-      Effect.flatMap((directory) =>
-        Effect.every([SessionLayout.inbound, SessionLayout.outbound], (name) =>
-          directories.has(directory, name, { operation, resource: "folder" })
-        )
-      ),
-      Effect.scoped,
-      Effect.catchIf(
-        (error) => error._tag === "SessionDbUnavailable" && error.reason === "missing",
-        () => Effect.succeed(false)
-      ),
-      Effect.flatMap((hasBoth) =>
-        hasBoth ? originals.exists(ref, { operation, resource: "inbound" }) : Effect.succeed(false)
-      )
+  const isComplete = (ref: SessionRef): Effect.Effect<boolean, UnsafePath> =>
+    Effect.map(
+      Effect.all([paths.inbound(ref), paths.outbound(ref), paths.original(ref)]),
+      Arr.every((path) => calls.glance(path) !== nothing)
     )
 
   return SessionFolder.of({ init, open, isComplete })

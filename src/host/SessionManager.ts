@@ -237,7 +237,7 @@ const make = Effect.gen(function* () {
     const operation = "SessionManager.resolve"
     const found = yield* registry.findOrCreateSession(key, newSession(key))
     if (!found.created) yield* leftovers.clear(found.session)
-    if (found.created || !(yield* folders.isComplete(found.session, operation))) {
+    if (found.created || !(yield* folders.isComplete(found.session))) {
       yield* folders.init(found.session, operation)
       yield* route(found.session, operation)
     }

@@ -25,6 +25,7 @@ import * as DatabaseFile from "./DatabaseFile.js"
 import * as Durability from "./Durability.js"
 import * as FilePermit from "./FilePermit.js"
 import * as LentClient from "./LentClient.js"
+import { whyUnsafe } from "./SafeDirectory.js"
 import type { Database } from "./SqliteDriver.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
@@ -111,8 +112,8 @@ interface Kept extends Taken {
 
 /** What there is of a database: which file, how long, and all that shows that it was written to. An empty log is none. */
 interface Looks {
-  readonly inode: bigint
-  readonly size: bigint
+  readonly inode: number
+  readonly size: number
   readonly log: string
   readonly all: string
 }
@@ -132,23 +133,24 @@ const make = Effect.gen(function* () {
   const someKept = yield* Effect.makeLatch()
   let versions = 0
 
+  /** Why there is no database that can be looked at. */
+  const refusal = Effect.fnUntraced(function* (path: string, subject: Subject) {
+    const { size } = yield* Effect.mapError(calls.lstat(path), fromSystemCall(subject, path))
+    // SQLite would make a database of it, if it is empty.
+    return yield* size === 0n
+      ? new SessionDbCorrupt({ ...subject, reason: "not-a-database" })
+      : new SessionDbUnavailable({ ...subject, reason: "io" })
+  })
+
   const lookAt = (path: string, subject: Subject): Effect.Effect<Looks, StorageError> =>
-    Effect.gen(function* () {
-      const file = yield* calls.lstat(path)
-      if (!file.isFile()) {
-        return yield* new UnsafePath({ operation: subject.operation, path, reason: "not-a-regular-file" })
-      }
-      // SQLite would make a database of it.
-      if (file.size === 0n) return yield* new SessionDbCorrupt({ ...subject, reason: "not-a-database" })
-      const log = yield* calls.lstat(DatabaseFile.logName(path)).pipe(
-        Effect.map(({ ino, mtimeNs, size }) => (size === 0n ? "" : `${ino}.${size}.${mtimeNs}`)),
-        Effect.catchIf(
-          ({ code }) => code === "ENOENT",
-          () => Effect.succeed("")
-        )
-      )
-      return { inode: file.ino, size: file.size, log, all: `${file.ino}.${file.size}.${file.mtimeNs} ${log}` }
-    }).pipe(Effect.catchTag("SystemCallError", (error) => Effect.fail(fromSystemCall(subject, path)(error))))
+    Effect.suspend(() => {
+      const file = calls.glance(path)
+      const log = calls.glance(DatabaseFile.logName(path))
+      if (file === undefined || log === undefined || file.size === 0) return refusal(path, subject)
+      const logged = log.size === 0 ? "" : `${log.ino}.${log.size}.${log.mtimeMs}`
+      const all = `${file.ino}.${file.size}.${file.mtimeMs} ${logged}`
+      return Effect.succeed({ inode: file.ino, size: file.size, log: logged, all })
+    })
 
   const versionOf = Effect.fnUntraced(function* (path: string, subject: Subject) {
     const { all } = yield* lookAt(path, subject)
@@ -196,6 +198,10 @@ const make = Effect.gen(function* () {
   const connect = Effect.fnUntraced(function* (options: PrivateOptions, subject: Subject) {
     const { durability, path, patience } = options
     const asFailure = Effect.mapError(fromSql(subject))
+    const reason = whyUnsafe(yield* Effect.mapError(calls.lstat(path), fromSystemCall(subject, path)))
+    if (reason !== undefined) {
+      return yield* new UnsafePath({ operation: subject.operation, path, reason })
+    }
     const database = yield* asFailure(driver.connect({ filename: path, patience }))
     yield* check(options, database, subject).pipe(
       // SQLite makes files beside it, and does not say why it could not.

@@ -223,6 +223,22 @@ describe("PrivateDatabases.open", () => {
       expect(Fixtures.openAt(path)).toEqual([])
     }))
 
+  test("refuses what is not a file with one name", ({ folder, newFile, open }) =>
+    Effect.gen(function* () {
+      const path = newFile("a.db")
+      const at = (name: string) => Path.join(folder, name)
+      Fs.linkSync(path, at("linked.db"))
+      Fs.symlinkSync(path, at("link.db"))
+      Fs.mkdirSync(at("folder.db"))
+      for (const [name, reason] of [
+        ["a.db", "hard-link"],
+        ["link.db", "symbolic-link"],
+        ["folder.db", "not-a-regular-file"]
+      ] as const) {
+        expect(yield* Effect.flip(open({ path: at(name) }))).toMatchObject({ _tag: "UnsafePath", reason })
+      }
+    }))
+
   test("is free again at once when it fails, also in the same scope", ({ folder, open }) =>
     Effect.gen(function* () {
       const path = Path.join(folder, "none.db")

@@ -6,7 +6,7 @@ import * as Path from "node:path"
 import * as TestHost from "../support/TestHost.js"
 
 const bench = (...words: ReadonlyArray<string>) => {
-  const program = Path.join(import.meta.dirname, "run.ts")
+  const program = Path.join(import.meta.dirname, "start.ts")
   const { status, stderr, stdout } = spawnSync(process.execPath, ["--import", "tsx", program, ...words], {
     encoding: "utf8",
     timeout: 60_000

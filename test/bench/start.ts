@@ -6,7 +6,9 @@ import { spawn } from "node:child_process"
 import * as Bundle from "../support/Bundle.js"
 
 const program = await Bundle.make("../bench/run.ts")
-const child = spawn(process.execPath, ["--expose-gc", program, ...process.argv.slice(2)], { stdio: "inherit" })
+const child = spawn(process.execPath, ["--expose-gc", program, ...process.argv.slice(2)], {
+  stdio: "inherit"
+})
 child.on("exit", (code) => {
   process.exitCode = code ?? 1
 })

@@ -28,7 +28,8 @@ export const program = Effect.gen(function* () {
     answer: (deliver: ChannelAdapter.Deliver) => Ref.set(answer, deliver),
     say: (text: string, more: Partial<Mailbox.Reply> = {}) => mailbox.send({ content: { text }, ...more }),
     outbound: (sql: string) => Raw.exec(`${folder}/outbound.db`, sql),
-    delivered: () => Raw.query(TestHost.originalOf(folder), "SELECT message_out_id AS id, status FROM delivered")
+    delivered: () =>
+      Raw.query(TestHost.originalOf(folder), "SELECT message_out_id AS id, status FROM delivered")
   }
 })
 

@@ -30,7 +30,8 @@ import type { Database } from "./SqliteDriver.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSql, fromSystemCall } from "./StorageFailure.js"
-import { pause, SystemCalls } from "./SystemCalls.js"
+import type { Glance } from "./SystemCalls.js"
+import { nothing, pause, SystemCalls } from "./SystemCalls.js"
 
 /**
  * @since 0.1.0
@@ -94,6 +95,9 @@ export class PrivateDatabases extends Context.Tag("effect-airlock/PrivateDatabas
   )
 }
 
+const isMissing = (error: StorageError): boolean =>
+  error._tag === "SessionDbUnavailable" && error.reason === "missing"
+
 /** A connection that nobody uses is closed after this time, at the latest after twice. */
 const idleTime = Duration.seconds(30)
 
@@ -133,24 +137,42 @@ const make = Effect.gen(function* () {
   const someKept = yield* Effect.makeLatch()
   let versions = 0
 
-  /** Why there is no database that can be looked at. */
-  const refusal = Effect.fnUntraced(function* (path: string, subject: Subject) {
-    const { size } = yield* Effect.mapError(calls.lstat(path), fromSystemCall(subject, path))
-    // SQLite would make a database of it, if it is empty.
-    return yield* size === 0n
-      ? new SessionDbCorrupt({ ...subject, reason: "not-a-database" })
-      : new SessionDbUnavailable({ ...subject, reason: "io" })
-  })
+  /** SQLite would make a database of an empty file, and a file of nothing. */
+  const refusal = (path: string, subject: Subject) =>
+    Effect.flatMap(Effect.mapError(calls.lstat(path), fromSystemCall(subject, path)), () =>
+      Effect.fail(new SessionDbCorrupt({ ...subject, reason: "not-a-database" }))
+    )
+
+  /** A glance, or if that tells nothing, the reason why. */
+  const statsOf = (path: string, subject: Subject): Effect.Effect<Glance, StorageError> =>
+    Effect.suspend(() => {
+      const seen = calls.glance(path)
+      return seen === undefined
+        ? Effect.mapBoth(calls.lstat(path), {
+            onFailure: fromSystemCall(subject, path),
+            onSuccess: ({ ctimeMs, ino, mtimeMs, size }) => ({
+              ino: Number(ino),
+              size: Number(size),
+              mtimeMs: Number(mtimeMs),
+              ctimeMs: Number(ctimeMs)
+            })
+          })
+        : Effect.succeed(seen)
+    })
 
   const lookAt = (path: string, subject: Subject): Effect.Effect<Looks, StorageError> =>
-    Effect.suspend(() => {
-      const file = calls.glance(path)
-      const log = calls.glance(DatabaseFile.logName(path))
-      if (file === undefined || log === undefined || file.size === 0) return refusal(path, subject)
-      const logged = log.size === 0 ? "" : `${log.ino}.${log.size}.${log.mtimeMs}`
-      const all = `${file.ino}.${file.size}.${file.mtimeMs} ${logged}`
-      return Effect.succeed({ inode: file.ino, size: file.size, log: logged, all })
-    })
+    Effect.flatMap(
+      Effect.zip(
+        statsOf(path, subject),
+        Effect.catchIf(statsOf(DatabaseFile.logName(path), subject), isMissing, () => Effect.succeed(nothing))
+      ),
+      ([file, log]) => {
+        if (file.size === 0) return refusal(path, subject)
+        const logged = log.size === 0 ? "" : `${log.ino}.${log.size}.${log.mtimeMs}`
+        const all = `${file.ino}.${file.size}.${file.mtimeMs} ${logged}`
+        return Effect.succeed({ inode: file.ino, size: file.size, log: logged, all })
+      }
+    )
 
   const versionOf = Effect.fnUntraced(function* (path: string, subject: Subject) {
     const { all } = yield* lookAt(path, subject)

@@ -5,9 +5,6 @@ import { Duration, Effect } from "effect"
 import { spawn } from "node:child_process"
 import * as ReadLine from "node:readline"
 
-/** What `start` runs, to be bundled. */
-export const source = "../bench/echoAgents.ts"
-
 /** Starts agents that answer each message; returns once they do. `onAnswer` is told of each, and when it was stored. */
 export const start = (
   program: string,

@@ -3,11 +3,11 @@
  */
 import { Deferred, Effect, Random } from "effect"
 import { ChannelAdapter } from "effect-airlock"
-import * as Bundle from "../support/Bundle.js"
 import * as Agents from "./Agents.js"
 import type { Case } from "./Case.js"
 import * as Ours from "./Ours.js"
 import { Place } from "./Place.js"
+import * as Programs from "./Programs.js"
 
 const interval = 20
 
@@ -33,8 +33,7 @@ export const roundTrip: Case = {
     })
     const session = yield* ours.session("chat")
     yield* ours.manager.markContainerRunning(session)
-    const program = yield* Effect.promise(() => Bundle.make(Agents.source))
-    yield* Agents.start(program, [yield* ours.folder(session)], interval)
+    yield* Agents.start(Programs.agents, [yield* ours.folder(session)], interval)
     yield* Effect.forkScoped(ours.delivery.run)
     let count = 0
     return {

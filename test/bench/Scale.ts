@@ -7,11 +7,10 @@
  */
 import { Effect } from "effect"
 import { spawn } from "node:child_process"
-import * as Bundle from "../support/Bundle.js"
-import * as Agents from "./Agents.js"
 import * as Measure from "./Measure.js"
 import * as Ours from "./Ours.js"
 import { Place } from "./Place.js"
+import * as Programs from "./Programs.js"
 import type { Asked, Measured } from "./ScaleRun.js"
 
 export interface Options {
@@ -68,8 +67,6 @@ export const run = (
   Effect.gen(function* () {
     const { fresh } = yield* Place
     const dataDir = yield* fresh("scale")
-    const program = yield* Effect.promise(() => Bundle.make("../bench/scaleHost.ts"))
-    const agents = yield* Effect.promise(() => Bundle.make(Agents.source))
     const outcomes: Array<Outcome> = []
     let there = 0
     for (const count of sessions.toSorted((a, b) => a - b)) {
@@ -78,8 +75,16 @@ export const run = (
       const made = took / 1000 / (count - there)
       there = count
       yield* tell(`${count} sessions: made in ${(took / 1e6).toFixed(1)} s; measuring`)
-      const asked = { dataDir, agents, sessions: count, active: activeOf(count), rate, seconds, interval }
-      outcomes.push({ asked, made, measured: yield* ask(program, asked) })
+      const asked = {
+        dataDir,
+        agents: Programs.agents,
+        sessions: count,
+        active: activeOf(count),
+        rate,
+        seconds,
+        interval
+      }
+      outcomes.push({ asked, made, measured: yield* ask(Programs.scaleHost, asked) })
     }
     return outcomes
   })

@@ -4,8 +4,9 @@
  */
 import { spawn } from "node:child_process"
 import * as Bundle from "../support/Bundle.js"
+import * as Programs from "./Programs.js"
 
-const program = await Bundle.make("../bench/run.ts")
+const [program = ""] = await Promise.all(Programs.sources.map(Bundle.make))
 const child = spawn(process.execPath, ["--expose-gc", program, ...process.argv.slice(2)], {
   stdio: "inherit"
 })

@@ -7,6 +7,7 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import { SessionDbCorrupt } from "../protocol/AirlockError.js"
 import { Destination } from "../protocol/Message.js"
@@ -105,22 +106,21 @@ const AgentGroupRow = Schema.Struct({
 const decodeSession = Schema.decodeUnknownEither(SessionRow)
 
 const rowsOf = <A, I, B>(schema: Schema.Schema<A, I>, convert: (row: A) => B) => {
-  const decode = Schema.decodeUnknown(Schema.Array(schema))
+  const decode = Schema.decodeUnknownEither(Schema.Array(schema))
   return (name: string, query: Effect.Effect<ReadonlyArray<unknown>, SqlError>) =>
     query.pipe(
       Effect.mapError(failure(name)),
       Effect.flatMap((rows) =>
-        Effect.mapError(
-          decode(rows),
-          () =>
+        Either.mapBoth(decode(rows), {
+          onLeft: () =>
             new SessionDbCorrupt({
               operation: `SessionRegistry.${name}`,
               resource: "central",
               reason: "unexpected-row"
-            })
-        )
+            }),
+          onRight: (all) => all.map(convert)
+        })
       ),
-      Effect.map((rows) => rows.map(convert)),
       Effect.withTracerEnabled(false)
     )
 }

@@ -7,7 +7,6 @@
  *
  * @since 0.1.0
  */
-import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -175,9 +174,10 @@ const make = Effect.gen(function* () {
     Effect.flatMap(paths.session(ref), (path) => directories.open(path, { operation, resource: "folder" }))
 
   const isComplete = (ref: SessionRef): Effect.Effect<boolean, UnsafePath> =>
-    Effect.map(
-      Effect.all([paths.inbound(ref), paths.outbound(ref), paths.original(ref)]),
-      Arr.every((path) => calls.glance(path) !== nothing)
+    Effect.zipWith(paths.session(ref), paths.original(ref), (folder, original) =>
+      [Path.join(folder, SessionLayout.inbound), Path.join(folder, SessionLayout.outbound), original].every(
+        (path) => calls.glance(path) !== nothing
+      )
     )
 
   return SessionFolder.of({ init, open, isComplete })

@@ -48,7 +48,7 @@ const one: Case = {
   what: "`drain` of one new message, after 100 to 150 each way; ours also commits that it is about to be sent",
   unit: "µs per message",
   atMost: 1.6,
-  rounds: { warmUp: 10, rounds: 100 },
+  rounds: { warmUp: 20, rounds: 200 },
   sides: Effect.gen(function* () {
     const { baseline, ours } = yield* Place.both("drain-one")
     const session = renewed(
@@ -82,7 +82,7 @@ const long: Case = {
   what: "the same after 10,000 each way; the baseline is ours after 100",
   unit: "µs per message",
   atMost: 3,
-  rounds: { warmUp: 10, rounds: 100 },
+  rounds: { warmUp: 20, rounds: 200 },
   sides: Effect.gen(function* () {
     const { ours } = yield* Place.both("drain-history")
     return { per: 1, ours: drainOf(ours, 10_000), baseline: drainOf(ours, 100) }

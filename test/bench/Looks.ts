@@ -9,7 +9,7 @@ import * as LookAtAll from "./LookAtAll.js"
 import { keyOf } from "./Ours.js"
 import * as Place from "./Place.js"
 
-const looks = { warmUp: 4, rounds: 24 }
+const looks = { warmUp: 6, rounds: 40 }
 
 const poll: Case = {
   name: "poll-idle",
@@ -48,7 +48,7 @@ const resolve: Case = {
   what: "`resolve` of sessions that exist, one after the other",
   unit: "µs per session",
   atMost: 5,
-  rounds: { warmUp: 10, rounds: 50 },
+  rounds: { warmUp: 10, rounds: 100 },
   sides: Effect.gen(function* () {
     const { baseline, chats, ours } = yield* Effect.flatten(Idle)
     const some = chats.slice(0, 100)
@@ -69,7 +69,7 @@ const handle: Case = {
   what: "`SessionDb.inbound`, acquired and released, beside opening a file, setting it up and closing it",
   unit: "µs per handle",
   atMost: undefined,
-  rounds: { warmUp: 10, rounds: 50 },
+  rounds: { warmUp: 10, rounds: 100 },
   sides: Effect.gen(function* () {
     const { baseline, ours } = yield* Place.both("open-handle")
     const session = yield* ours.session("chat")

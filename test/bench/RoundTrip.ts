@@ -17,7 +17,7 @@ export const roundTrip: Case = {
   what: `from calling \`writeMessage\` to the adapter's getting the echo of an agent in another process; host and agent look every ${interval} ms`,
   unit: "µs per message",
   atMost: undefined,
-  rounds: { warmUp: 10, rounds: 100 },
+  rounds: { warmUp: 10, rounds: 200 },
   sides: Effect.gen(function* () {
     const { fresh } = yield* Place
     const waiting = new Map<string, Deferred.Deferred<void>>()

@@ -35,7 +35,7 @@ const single: Case = {
   what: "one `writeMessage` after the other, to a session that has up to 100 messages",
   unit: "µs per message",
   atMost: 1.25,
-  rounds: { warmUp: 10, rounds: 80 },
+  rounds: { warmUp: 20, rounds: 160 },
   sides: Effect.gen(function* () {
     const { baseline, ours } = yield* Place.both("write-single")
     const per = 10
@@ -62,7 +62,7 @@ const burst: Case = {
   what: "100 concurrent `writeMessage` to one new session, beside 100 writes one after the other",
   unit: "µs per 100 messages",
   atMost: 0.1,
-  rounds: { warmUp: 3, rounds: 30 },
+  rounds: { warmUp: 5, rounds: 60 },
   sides: Effect.gen(function* () {
     const { baseline, ours } = yield* Place.both("write-burst")
     const { mine, theirs } = sessions(ours, baseline, 1)
@@ -87,10 +87,10 @@ const burst: Case = {
 
 const spread: Case = {
   name: "write-spread",
-  what: "100 concurrent `writeMessage` to 100 sessions that have up to 35 messages, beside 100 writes one after the other",
+  what: "100 concurrent `writeMessage` to 100 sessions that have up to 50 messages, beside 100 writes one after the other",
   unit: "µs per 100 messages",
   atMost: 1.25,
-  rounds: { warmUp: 5, rounds: 30 },
+  rounds: { warmUp: 5, rounds: 45 },
   sides: Effect.gen(function* () {
     const { baseline, ours } = yield* Place.both("write-spread")
     const chats = Array.from({ length: 100 }, (_, index) => `chat-${index}`)
@@ -120,7 +120,7 @@ const attachment: Case = {
   what: "one message with 1 MiB of bytes as an attachment, to a session that has up to 20; one fsync more on both sides",
   unit: "µs per message",
   atMost: 1.25,
-  rounds: { warmUp: 5, rounds: 80 },
+  rounds: { warmUp: 10, rounds: 150 },
   sides: Effect.gen(function* () {
     const { baseline, ours } = yield* Place.both("write-attachment")
     const { mine, theirs } = sessions(ours, baseline, 20)

@@ -4,10 +4,10 @@
 import { Duration, Effect } from "effect"
 import { spawn } from "node:child_process"
 import * as ReadLine from "node:readline"
+import { echoAgents } from "./Programs.js"
 
 /** Starts agents that answer each message; returns once they do. `onAnswer` is told of each, and when it was stored. */
 export const start = (
-  program: string,
   folders: ReadonlyArray<string>,
   poll: Duration.DurationInput,
   onAnswer: (inReplyTo: string, at: bigint) => void = () => {}
@@ -15,7 +15,7 @@ export const start = (
   Effect.gen(function* () {
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        spawn(process.execPath, [program, String(Duration.toMillis(poll)), ...folders], {
+        spawn(process.execPath, [echoAgents, String(Duration.toMillis(poll)), ...folders], {
           stdio: ["pipe", "pipe", "inherit"]
         })
       ),

@@ -5,7 +5,6 @@ import { Effect } from "effect"
 import * as Baseline from "./Baseline.js"
 import type { Case } from "./Case.js"
 import { Idle, sessions } from "./Idle.js"
-import * as LookAtAll from "./LookAtAll.js"
 import { keyOf } from "./Ours.js"
 import * as Place from "./Place.js"
 
@@ -21,7 +20,7 @@ const poll: Case = {
     const { baseline, ours } = yield* Effect.flatten(Idle)
     return {
       per: sessions,
-      ours: { run: LookAtAll.drainAll(ours) },
+      ours: { run: ours.delivery.drainAll },
       baseline: { run: Effect.sync(() => baseline.drainAll(() => {})) }
     }
   })
@@ -37,7 +36,7 @@ const sweep: Case = {
     const { baseline, ours } = yield* Effect.flatten(Idle)
     return {
       per: sessions,
-      ours: { run: LookAtAll.sweepAll(ours) },
+      ours: { run: ours.sweep.sweepAll },
       baseline: { run: Effect.sync(() => baseline.sweepAll()) }
     }
   })

@@ -1,12 +1,10 @@
 /**
- * The programs of a benchmark. `start.ts` compiles them into one folder, from where they find each other.
+ * The programs that a benchmark runs in processes of their own. They lie beside it once all are compiled; see `start`.
  */
 import * as Path from "node:path"
 
-const at = (name: string) => Path.join(import.meta.dirname, `${name}.mjs`)
+const compiled = (name: string) => Path.join(import.meta.dirname, `${name}.mjs`)
 
-export const agents = at("echoAgents")
-export const scaleHost = at("scaleHost")
+export const scaleHost = compiled("scaleHost")
 
-/** Their sources, as `Bundle.make` wants them. */
-export const sources = ["run", "echoAgents", "scaleHost"].map((name) => `../bench/${name}.ts`)
+export const echoAgents = compiled("echoAgents")

@@ -7,7 +7,6 @@ import * as Agents from "./Agents.js"
 import type { Case } from "./Case.js"
 import * as Ours from "./Ours.js"
 import { Place } from "./Place.js"
-import * as Programs from "./Programs.js"
 
 const interval = 20
 
@@ -33,7 +32,7 @@ export const roundTrip: Case = {
     })
     const session = yield* ours.session("chat")
     yield* ours.manager.markContainerRunning(session)
-    yield* Agents.start(Programs.agents, [yield* ours.folder(session)], interval)
+    yield* Agents.start([yield* ours.folder(session)], interval)
     yield* Effect.forkScoped(ours.delivery.run)
     let count = 0
     return {

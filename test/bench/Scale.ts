@@ -9,8 +9,8 @@ import { Effect } from "effect"
 import { spawn } from "node:child_process"
 import * as Measure from "./Measure.js"
 import * as Ours from "./Ours.js"
+import { scaleHost } from "./Programs.js"
 import { Place } from "./Place.js"
-import * as Programs from "./Programs.js"
 import type { Asked, Measured } from "./ScaleRun.js"
 
 export interface Options {
@@ -42,9 +42,9 @@ const makeSessions = (dataDir: string, from: number, to: number) =>
   )
 
 /** Runs the program that measures, and gives what it answers. */
-const ask = (program: string, asked: Asked) =>
+const ask = (asked: Asked) =>
   Effect.async<Measured, Error>((resume) => {
-    const child = spawn(process.execPath, ["--expose-gc", program, JSON.stringify(asked)], {
+    const child = spawn(process.execPath, ["--expose-gc", scaleHost, JSON.stringify(asked)], {
       stdio: ["ignore", "pipe", "inherit"]
     })
     let printed = ""
@@ -75,16 +75,8 @@ export const run = (
       const made = took / 1000 / (count - there)
       there = count
       yield* tell(`${count} sessions: made in ${(took / 1e6).toFixed(1)} s; measuring`)
-      const asked = {
-        dataDir,
-        agents: Programs.agents,
-        sessions: count,
-        active: activeOf(count),
-        rate,
-        seconds,
-        interval
-      }
-      outcomes.push({ asked, made, measured: yield* ask(Programs.scaleHost, asked) })
+      const asked = { dataDir, sessions: count, active: activeOf(count), rate, seconds, interval }
+      outcomes.push({ asked, made, measured: yield* ask(asked) })
     }
     return outcomes
   })

@@ -6,7 +6,7 @@ import * as ScaleReport from "./ScaleReport.js"
 const outcome = (sessions: number, idleLook: number, p99: number | null): Outcome => {
   const times = { p50: p99, p99, max: p99 }
   return {
-    asked: { dataDir: "", agents: "", sessions, active: 50, rate: 1, seconds: 1, interval: 1 },
+    asked: { dataDir: "", sessions, active: 50, rate: 1, seconds: 1, interval: 1 },
     made: 1,
     measured: {
       firstLook: 1,

@@ -3,13 +3,11 @@
  */
 
 /**
- * - `agents`: the program of `Agents`
  * - `active`: how many of the sessions have an agent and get messages, `rate` per second altogether, for so many `seconds`
  * - `interval`: how often the host looks at those, and their agents look for messages, in milliseconds
  */
 export interface Asked {
   readonly dataDir: string
-  readonly agents: string
   readonly sessions: number
   readonly active: number
   readonly rate: number

@@ -12,7 +12,6 @@ import * as Fs from "node:fs"
 import type { IntervalHistogram } from "node:perf_hooks"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import * as Agents from "./Agents.js"
-import * as LookAtAll from "./LookAtAll.js"
 import * as Measure from "./Measure.js"
 import * as Ours from "./Ours.js"
 import type { Asked, Measured, Quantiles } from "./ScaleRun.js"
@@ -45,7 +44,7 @@ interface Times {
   delivered?: bigint
 }
 
-const looks = (ours: Ours.Host) => Effect.zipRight(LookAtAll.drainAll(ours), LookAtAll.sweepAll(ours))
+const looks = (ours: Ours.Host) => Effect.zipRight(ours.delivery.drainAll, ours.sweep.sweepAll)
 
 /** What the process has open, where a list of that is to be had. */
 const openFiles = (): ReadonlyArray<string> => {
@@ -76,7 +75,7 @@ const idle = (ours: Ours.Host) =>
     // What is there once, whatever the number of sessions, has to be there before.
     const [some] = Arr.splitAt(yield* ours.registry.listActiveSessions(), 50)
     const one = (ref: Session.SessionRef) => Effect.zipRight(ours.delivery.drain(ref), ours.sweep.sweep(ref))
-    yield* Effect.repeatN(Effect.forEach(some, one, { discard: true }), 5)
+    yield* Effect.repeatN(Effect.forEach(some, one, { discard: true }), 40)
     yield* untilClosed
     const before = yield* memory
     const first = yield* Measure.timed(looks(ours))
@@ -174,7 +173,7 @@ const program = Effect.gen(function* () {
 
   const active = (yield* ours.registry.listActiveSessions()).slice(-asked.active)
   const folders = yield* Effect.forEach(active, ours.folder)
-  yield* Agents.start(asked.agents, folders, asked.interval, (id, at) => {
+  yield* Agents.start(folders, asked.interval, (id, at) => {
     const known = times.get(id)
     if (known !== undefined) known.answered = at
   })

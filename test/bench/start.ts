@@ -4,12 +4,15 @@
  */
 import { spawn } from "node:child_process"
 import * as Bundle from "../support/Bundle.js"
-import * as Programs from "./Programs.js"
 
-const [program = ""] = await Promise.all(Programs.sources.map(Bundle.make))
+const [program = ""] = await Promise.all(
+  ["run", "scaleHost", "echoAgents"].map((name) => Bundle.make(`../bench/${name}.ts`))
+)
 const child = spawn(process.execPath, ["--expose-gc", program, ...process.argv.slice(2)], {
   stdio: "inherit"
 })
+// It has something to clear away before it ends.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill(signal))
 child.on("exit", (code) => {
   process.exitCode = code ?? 1
 })

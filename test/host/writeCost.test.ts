@@ -1,9 +1,9 @@
 /**
- * What writing asks of the databases: counted, because the time that it takes is another one everywhere.
+ * What writing and draining ask of the databases: counted, because the time that it takes is another one everywhere.
  */
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { SessionManager } from "effect-airlock"
+import { Delivery, SessionManager } from "effect-airlock"
 import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
 import { SystemCalls } from "../../src/storage/SystemCalls.js"
 import * as Faults from "../support/Faults.js"
@@ -107,5 +107,31 @@ describe("the statements of a write", () => {
         expect(yield* during(manager.writeMessages(session, messages))).toEqual(looking)
       }).pipe(Effect.provide(host))
     }).pipe(Effect.scoped)
+  )
+})
+
+describe("the statements of a drain", () => {
+  it.effect(
+    "of one message are eighteen, however many came before, and nothing is copied for the agent",
+    () =>
+      Effect.gen(function* () {
+        const { during, host } = yield* counting
+        yield* Effect.gen(function* () {
+          const delivery = yield* Delivery.Delivery
+          const session = yield* TestHost.newSession()
+          const mailbox = yield* TestHost.mailboxAt(yield* TestHost.folderOf(session))
+          const drained = Effect.gen(function* () {
+            yield* mailbox.send({ content: { text: "x" } })
+            return yield* during(delivery.drain(session))
+          })
+          yield* drained
+          const first = yield* drained
+          expect(first["serialize"]).toBeUndefined()
+          expect(Object.values(first).reduce((sum, count) => sum + count, 0)).toBe(18)
+          yield* Effect.forEach(names(50), () => mailbox.send({ content: { text: "y" } }))
+          yield* delivery.drain(session)
+          expect(yield* drained).toEqual(first)
+        }).pipe(Effect.provide(host))
+      }).pipe(Effect.scoped)
   )
 })

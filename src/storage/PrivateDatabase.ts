@@ -122,6 +122,8 @@ interface Looks {
   readonly all: string
 }
 
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 /** What a database looked like, and the number that was given to that. */
 interface Seen {
   readonly looks: string
@@ -243,29 +245,28 @@ const make = Effect.gen(function* () {
       return known !== undefined && kept.delete(path) ? close(path, known) : Effect.void
     })
 
-  /** A connection that may be used: a kept one, if it is on the file that the path has now. */
-  const take = Effect.fnUntraced(function* (options: PrivateOptions, subject: Subject) {
+  /**
+   * A connection that may be used: a kept one, if it is on the file that the path has now. It can be interrupted where
+   * `restore` says so, and never between having a connection and answering it.
+   */
+  const take = Effect.fnUntraced(function* (options: PrivateOptions, subject: Subject, restore: Restore) {
     const { path } = options
     // What is written to a file without a name is lost.
     const looks = yield* Effect.tapError(lookAt(path, subject), () => closeKept(path))
     const known = kept.get(path)
     // As long as it is open, no other file can have its number.
     if (known?.looks.inode === looks.inode) {
-      if (known.looks.all !== looks.all) yield* check(options, known.database, subject)
+      if (known.looks.all !== looks.all) yield* restore(check(options, known.database, subject))
       kept.delete(path)
       return known
     }
     yield* closeKept(path)
-    return yield* Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function* () {
-        const scope = yield* Scope.make()
-        const database = yield* restore(Scope.extend(connect(options, subject), scope)).pipe(
-          Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
-        )
-        const taken: Taken = { database, scope }
-        return taken
-      })
+    const scope = yield* Scope.make()
+    const database = yield* restore(Scope.extend(connect(options, subject), scope)).pipe(
+      Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
     )
+    const taken: Taken = { database, scope }
+    return taken
   })
 
   const giveBack = Effect.fnUntraced(function* (path: string, { database, scope }: Taken) {
@@ -284,12 +285,10 @@ const make = Effect.gen(function* () {
       Effect.gen(function* () {
         // What a failed attempt holds is let go at once, so that it can be tried again in the same scope.
         const permit = yield* Scope.make()
-        const taken = yield* restore(
-          Effect.zipRight(
-            Scope.extend(FilePermit.hold(options.path, subject), permit),
-            take(options, subject)
-          )
-        ).pipe(Effect.onError((cause) => Scope.close(permit, Exit.failCause(cause))))
+        const taken = yield* restore(Scope.extend(FilePermit.hold(options.path, subject), permit)).pipe(
+          Effect.zipRight(take(options, subject, restore)),
+          Effect.onError((cause) => Scope.close(permit, Exit.failCause(cause)))
+        )
         yield* Closing.add((exit) => Scope.close(permit, exit))
         const lent = LentClient.make(taken.database)
         yield* Closing.add(() => {

@@ -223,6 +223,22 @@ describe("PrivateDatabases.open", () => {
       expect(Fixtures.openAt(path)).toEqual([])
     }))
 
+  test("leaves nothing open wherever it is interrupted, with a connection that was kept and without", (here) =>
+    Effect.gen(function* () {
+      // What takes a connection has to give it back, or close it: then the next one to be kept is the only one.
+      yield* Fixtures.interruptedAtEveryOperation(
+        here.set(1),
+        Effect.gen(function* () {
+          expect(yield* FilePermit.count).toBe(0)
+          expect(Fixtures.openAt(here.path).filter((open) => open === here.path).length).toBeLessThan(2)
+          // Every other time there is none that was kept.
+          if (here.connections() % 2 === 0) yield* TestClock.adjust("2 minutes")
+        })
+      )
+      yield* TestClock.adjust("2 minutes")
+      expect(Fixtures.openAt(here.path)).toEqual([])
+    }))
+
   test("refuses what is not a file with one name", ({ folder, newFile, open }) =>
     Effect.gen(function* () {
       const path = newFile("a.db")

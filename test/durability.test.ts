@@ -54,6 +54,19 @@ const named = (waits: Record<string, ReadonlyArray<string>>) =>
 const full = ["outbound.db-journal", "the session", "outbound.db-journal", "outbound.db"]
 
 describe("a write waits for the disk", () => {
+  it.effect("also in a data directory that is reached through a link", () =>
+    Effect.gen(function* () {
+      const folder = yield* TestHost.temporaryDirectory
+      Fs.mkdirSync(Path.join(folder, "disk"))
+      Fs.symlinkSync("disk", Path.join(folder, "data"))
+      const program = yield* Effect.promise(() => Bundle.make("syncing.ts"))
+      const { status, stderr } = spawnSync(process.execPath, [program, Path.join(folder, "data"), "power"], {
+        encoding: "utf8"
+      })
+      expect([status, stderr]).toEqual([0, ""])
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("as often as `process` needs", () =>
     Effect.gen(function* () {
       const waits = named(yield* traced("process"))

@@ -39,7 +39,8 @@ type Synced = Effect.Effect<void, UnsafePath | SessionDbUnavailable>
  * Both wait until names are on the disk, if they are to survive a loss of power.
  *
  * - `names`: those in a directory
- * - `path`: that of a directory, and those of the directories above it, in `top` and below
+ * - `path`: that of a directory, and those of the directories above it, in `top` and below. All are the host's own, and may
+ *   be reached through links
  *
  * @since 0.1.0
  * @category models
@@ -71,7 +72,7 @@ export const make = (durability: Durability): Effect.Effect<Names, never, System
           ? Effect.forEach(
               above(path, top),
               (one) =>
-                Effect.acquireUseRelease(calls.open(one, flags.directory), sync, calls.close).pipe(
+                Effect.acquireUseRelease(calls.open(one, flags.readFollowing), sync, calls.close).pipe(
                   Effect.mapError(fromSystemCall(subject, one))
                 ),
               { discard: true }

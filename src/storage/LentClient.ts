@@ -21,8 +21,8 @@ export interface Lent {
   readonly end: () => void
 }
 
-/** Statements whose effect is on the connection, or which begin a transaction that `withTransaction` does not end. */
-const lasting = /^\s*(ATTACH|BEGIN|CREATE\s+TEMP|DETACH|PRAGMA|SAVEPOINT)/i
+/** Statements that leave nothing in a connection. Others may begin a transaction, set something, or make a temporary table. */
+const passing = /^\s*(DELETE|INSERT|REPLACE|SELECT|UPDATE|WITH)\b/i
 
 const closed = new SqlError({
   cause: Object.assign(new Error("The handle's scope is closed"), { code: "SQLITE_MISUSE" }),
@@ -41,7 +41,7 @@ export const make = (under: ConnectionClient.ConnectionClient): Lent => {
     Effect.suspend((): Effect.Effect<A, E | SqlError, R> => (isOpen ? use : Effect.fail(closed)))
   const noting = (connection: Connection): Connection =>
     ConnectionClient.around(connection, (sql, run) => {
-      if (lasting.test(sql)) isAsBefore = false
+      if (!passing.test(sql)) isAsBefore = false
       return run
     })
 

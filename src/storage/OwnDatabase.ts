@@ -1,5 +1,6 @@
 /**
- * The first of the two primitives: writing the file that is ours.
+ * Writing a file that is ours and lies where somebody else can touch it. For one that nobody else can reach, see
+ * `PrivateDatabase`.
  *
  * Acquiring waits for the file's permit, makes sure that the path is the file and not something else that
  * was put there, opens it, and pins DELETE journal mode. Releasing closes it, always. What comes between is an

@@ -1,5 +1,5 @@
 /**
- * The second of the two primitives: reading the file that is the other side's.
+ * Reading the file that is the other side's.
  *
  * Locks and caches do not cross a mount, so reading the other side's file with SQLite gives torn pages, or
  * errors, or (opened for writing) destroys it. Instead the file and its rollback journal are copied to where

@@ -152,7 +152,13 @@ describe("PrivateDatabases.open", () => {
       expect(connections()).toBe(130)
     }))
 
-  for (const statement of ["BEGIN IMMEDIATE", "PRAGMA query_only = ON", "ATTACH ':memory:' AS other"]) {
+  for (const statement of [
+    "BEGIN IMMEDIATE",
+    "PRAGMA query_only = ON",
+    "ATTACH ':memory:' AS other",
+    "/* held */ BEGIN IMMEDIATE",
+    "CREATE TABLE temp.t (v)"
+  ]) {
     test(`does not leave to the next what ${statement} did to a connection`, ({
       connections,
       open,

@@ -27,7 +27,7 @@ import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import type { Database } from "../storage/SqliteDriver.js"
 import type { Subject } from "../storage/StorageFailure.js"
-import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
+import { fromSql, fromSystemCall, isMissing } from "../storage/StorageFailure.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
 import * as WalCopy from "../storage/WalCopy.js"
 import * as AgentTables from "./AgentTables.js"
@@ -75,9 +75,6 @@ const rowLimit = 1_000_000
 const patience = Duration.seconds(2)
 
 const subjectOf = (resource: Subject["resource"]): Subject => ({ operation: "Doctor.examine", resource })
-
-const isMissing = (error: StorageError): boolean =>
-  error._tag === "SessionDbUnavailable" && error.reason === "missing"
 
 const required = {
   inbound: ["messages_in", "delivered"],

@@ -20,7 +20,7 @@ import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import type { SqliteDriver } from "../storage/SqliteDriver.js"
 import type { Subject } from "../storage/StorageFailure.js"
-import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
+import { fromSql, fromSystemCall, isMissing } from "../storage/StorageFailure.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
 import * as WalCopy from "../storage/WalCopy.js"
 import type { Finding, Report } from "./DoctorReport.js"
@@ -74,9 +74,6 @@ const Row = Schema.Struct({
   containerStatus: Schema.NullOr(Schema.String)
 })
 const decodeRow = Schema.decodeUnknownEither(Row)
-
-const isMissing = (error: StorageError): boolean =>
-  error._tag === "SessionDbUnavailable" && error.reason === "missing"
 
 const openCentral = (
   dataDir: string,

@@ -32,7 +32,7 @@ import { SafeDirectories } from "../storage/SafeDirectory.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import { SqliteDriver } from "../storage/SqliteDriver.js"
 import type { Subject } from "../storage/StorageFailure.js"
-import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
+import { fromSql, fromSystemCall, isMissing } from "../storage/StorageFailure.js"
 import { flags, SystemCalls } from "../storage/SystemCalls.js"
 import * as AdoptableSchema from "./AdoptableSchema.js"
 import { AirlockConfig } from "./AirlockConfig.js"
@@ -79,9 +79,6 @@ export class InboundOriginal extends Context.Tag("effect-airlock/InboundOriginal
     Effect.suspend(() => make)
   )
 }
-
-const isMissing = (error: StorageError): boolean =>
-  error._tag === "SessionDbUnavailable" && error.reason === "missing"
 
 const make = Effect.gen(function* () {
   const { dataDir, durability, limits, patience } = yield* AirlockConfig

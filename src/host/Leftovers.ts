@@ -18,7 +18,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Path from "node:path"
-import type { StorageError } from "../protocol/AirlockError.js"
 import * as PathSegment from "../protocol/PathSegment.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
@@ -27,7 +26,7 @@ import { OwnedNames } from "../storage/OwnedNames.js"
 import type { SafeDirectory } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
-import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
+import { fromSql, fromSystemCall, isMissing } from "../storage/StorageFailure.js"
 import { SystemCalls } from "../storage/SystemCalls.js"
 import { SessionDb } from "./SessionDb.js"
 import { SessionPaths } from "./SessionPaths.js"
@@ -66,9 +65,6 @@ const mostNames = 10_000
 
 const operation = "Leftovers.clear"
 const subject: Subject = { operation, resource: "folder" }
-
-const isMissing = (error: StorageError): boolean =>
-  error._tag === "SessionDbUnavailable" && error.reason === "missing"
 
 const make = Effect.gen(function* () {
   const paths = yield* SessionPaths

@@ -28,7 +28,7 @@ import type { SafeDirectory, SafeFile } from "./SafeDirectory.js"
 import { SafeDirectories } from "./SafeDirectory.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
-import { fromSql, fromSystemCall } from "./StorageFailure.js"
+import { fromSql, fromSystemCall, isMissing } from "./StorageFailure.js"
 import { SystemCalls } from "./SystemCalls.js"
 
 /**
@@ -83,9 +83,6 @@ export class OwnDatabases extends Context.Tag("effect-airlock/OwnDatabases")<
 
 /** A journal of our own is at most as large as our largest transaction; this is far more. */
 const journalLimit = 256 * 1024 * 1024
-
-const isMissing = (error: StorageError): boolean =>
-  error._tag === "SessionDbUnavailable" && error.reason === "missing"
 
 const make = Effect.gen(function* () {
   const calls = yield* SystemCalls

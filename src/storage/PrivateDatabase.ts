@@ -29,7 +29,7 @@ import { whyUnsafe } from "./SafeDirectory.js"
 import type { Database } from "./SqliteDriver.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
-import { fromSql, fromSystemCall } from "./StorageFailure.js"
+import { fromSql, fromSystemCall, isMissing } from "./StorageFailure.js"
 import type { Glance } from "./SystemCalls.js"
 import { nothing, pause, SystemCalls } from "./SystemCalls.js"
 
@@ -94,9 +94,6 @@ export class PrivateDatabases extends Context.Tag("effect-airlock/PrivateDatabas
     Effect.suspend(() => make)
   )
 }
-
-const isMissing = (error: StorageError): boolean =>
-  error._tag === "SessionDbUnavailable" && error.reason === "missing"
 
 /** A connection that nobody uses is closed after this time, at the latest after twice. */
 const idleTime = Duration.seconds(30)

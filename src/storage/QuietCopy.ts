@@ -22,7 +22,7 @@ import * as RollbackJournal from "./RollbackJournal.js"
 import type { SafeDirectory, SafeFile } from "./SafeDirectory.js"
 import { SafeDirectories } from "./SafeDirectory.js"
 import type { Subject } from "./StorageFailure.js"
-import { fromSystemCall } from "./StorageFailure.js"
+import { fromSystemCall, isMissing } from "./StorageFailure.js"
 import { flags, nothing, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
 
 /**
@@ -94,9 +94,6 @@ interface Observed {
 
 /** The file changed while it was looked at. */
 const changing = (subject: Subject) => new SessionDbUnavailable({ ...subject, reason: "busy" })
-
-const isMissing = (error: StorageError): boolean =>
-  error._tag === "SessionDbUnavailable" && error.reason === "missing"
 
 const isGone = (error: StorageError): boolean =>
   isMissing(error) || (error._tag === "SessionDbUnavailable" && error.code === "ESTALE")

@@ -90,6 +90,15 @@ export const fromSql =
   }
 
 /**
+ * Whether a file or folder is not there.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isMissing = (error: StorageError): boolean =>
+  error._tag === "SessionDbUnavailable" && error.reason === "missing"
+
+/**
  * Whether an error is one of the library's own about its files.
  *
  * @since 0.1.0

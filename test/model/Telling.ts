@@ -59,11 +59,10 @@ const obey = (world: World, command: Command): Effect.Effect<void> => {
 
 const host = (...does: ReadonlyArray<HostDoes>): Command => ({ _tag: "host", does, diesAt: undefined })
 
+const message = host({ _tag: "write", files: 0, afterMinutes: 0, isContext: false, isYearly: false })
+
 /** Every story begins with a message for the agent, and the agent awake. */
-const beginning: ReadonlyArray<Command> = [
-  host({ _tag: "write", files: 0, afterMinutes: 0, isContext: false, isYearly: false }),
-  host({ _tag: "sweep" })
-]
+const beginning: ReadonlyArray<Command> = [message, host({ _tag: "sweep" })]
 
 const healing: ReadonlyArray<Command> = [
   host({ _tag: "sweep" }),
@@ -71,6 +70,12 @@ const healing: ReadonlyArray<Command> = [
   host({ _tag: "drain" }),
   host({ _tag: "sweep" })
 ]
+
+/** Whether a killed agent began to write something that no agent after it ended. */
+const isBegun = (world: World): boolean => {
+  const session = world.host?.services.session
+  return session !== undefined && Fs.existsSync(`${Worlds.folderOf(world, session)}/outbound.db-journal`)
+}
 
 /** Everything works, and time passes, until there is nothing to do any more, or for a long time. */
 const heal = (world: World) =>
@@ -84,7 +89,12 @@ const heal = (world: World) =>
     yield* TestClock.adjust("1 day")
     for (let round = 0; round < 12; round++) {
       for (const command of healing) yield* obey(world, command)
-      if (world.ledger.problems.length > 0 || Promises.isSettled(world)) return
+      if (world.ledger.problems.length > 0) return
+      if (Promises.isSettled(world)) {
+        if (!isBegun(world)) return
+        // The host writes nothing there, so it waits for an agent, and that for a message.
+        yield* obey(world, message)
+      }
       yield* TestClock.adjust("20 minutes")
     }
   })

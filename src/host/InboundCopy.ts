@@ -38,14 +38,19 @@ const looksOf = ({ ctimeNs, ino, mtimeNs, size }: SafeFile["stats"]): string =>
  * Publishing, for the sessions of one host.
  *
  * - `isPublished`: whether the folder has the copy of this version of the original, and nobody has touched it
+ * - `hasChanged`: whether the original changed since it was last published by this process
  * - `publish`: sees to it that it has, and looks at no more than it must. `folder` is the session's
- * - `publishChanges`: the same, if the original changed since it was last published by this process
+ * - `publishChanges`: the same, if `hasChanged`
  *
  * @since 0.1.0
  * @category models
  */
 export interface InboundCopies {
   readonly isPublished: (folder: SafeDirectory, version: number) => Effect.Effect<boolean>
+  readonly hasChanged: (
+    folder: SafeDirectory,
+    original: PrivateHandle
+  ) => Effect.Effect<boolean, StorageError>
   readonly publish: (
     folder: SafeDirectory,
     original: PrivateHandle,
@@ -134,7 +139,11 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
           )
     }
 
+    const hasChanged = (folder: SafeDirectory, { version }: PrivateHandle) =>
+      Effect.map(version, (now) => noted.get(folder.path)?.original !== now)
+
     return {
+      hasChanged,
       isPublished: (folder, version) =>
         noted.get(folder.path)?.original === version
           ? Effect.map(untouched(folder), (known) => known !== undefined)
@@ -142,10 +151,12 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
       publish: (folder, original, subject) =>
         Effect.flatMap(untouched(folder), (known) => publishWith(folder, original, subject, known)),
       publishChanges: (folder, original, subject) =>
-        Effect.flatMap(original.version, (version) => {
-          const known = noted.get(folder.path)
-          return known?.original === version ? Effect.void : publishWith(folder, original, subject, known)
-        })
+        Effect.asVoid(
+          Effect.whenEffect(
+            Effect.suspend(() => publishWith(folder, original, subject, noted.get(folder.path))),
+            hasChanged(folder, original)
+          )
+        )
     }
   }
 )

@@ -7,6 +7,7 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { StorageError } from "../protocol/AirlockError.js"
@@ -19,7 +20,7 @@ import type { ChangeStamp, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql } from "../storage/StorageFailure.js"
-import type { SystemCalls } from "../storage/SystemCalls.js"
+import { pause, SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import * as InboundCopy from "./InboundCopy.js"
 import { InboundOriginal } from "./InboundOriginal.js"
@@ -31,8 +32,9 @@ export type { ChangeStamp } from "../storage/Snapshot.js"
  * - `operation`: what errors name
  * - `undo`: takes back what the program did outside of the database; it runs if the transaction does not commit, before
  *   anybody is told
- * - `publish`: when the agent sees what the program did: `now` (the default), or `later`, with the next change or look, for
- *   what no agent waits for. Copying the database for it takes as long as the database is long
+ * - `publish`: when the agent sees what the program did, because copying the database for it takes as long as the database
+ *   is long. `now` (the default): before anybody is told; `soon`: right after, once for all that is committed within a few
+ *   milliseconds, and before the layer is closed; `later`: with the next change or look, for what no agent waits for
  *
  * @since 0.1.0
  * @category models
@@ -40,7 +42,7 @@ export type { ChangeStamp } from "../storage/Snapshot.js"
 export interface TransactionOptions {
   readonly operation?: string | undefined
   readonly undo?: Effect.Effect<void> | undefined
-  readonly publish?: "now" | "later" | undefined
+  readonly publish?: "now" | "soon" | "later" | undefined
 }
 
 /**
@@ -95,11 +97,14 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
     SessionDb,
     never,
     AirlockConfig | SessionPaths | InboundOriginal | Snapshots | SafeDirectories | SystemCalls
-  > = Layer.effect(
+  > = Layer.scoped(
     SessionDb,
     Effect.suspend(() => make)
   )
 }
+
+/** How long what is to be published soon may wait while others have their turn, in milliseconds. */
+const soon = 10
 
 const make = Effect.gen(function* () {
   const { limits, patience } = yield* AirlockConfig
@@ -108,6 +113,10 @@ const make = Effect.gen(function* () {
   const copies = yield* InboundCopy.make
   const directories = yield* SafeDirectories
   const snapshots = yield* Snapshots
+  const calls = yield* SystemCalls
+  const scope = yield* Effect.scope
+  /** What is to be published soon, and since when, by the session's folder. */
+  const unpublished = new Map<string, { readonly ref: SessionRef; readonly since: number }>()
 
   const openFolder = (ref: SessionRef, subject: Subject) =>
     Effect.flatMap(paths.session(ref), (path) => directories.open(path, subject))
@@ -121,25 +130,63 @@ const make = Effect.gen(function* () {
     const folder = yield* openFolder(ref, subject)
     const original = yield* originals.open(ref, subject)
     if (publish === "later") return original.client
-    yield* Closing.add(() =>
-      copies.publishChanges(folder, original, subject).pipe(
-        // What is stored is stored, which is what success promises.
-        Effect.catchAll((error) =>
-          Effect.annotateLogs(Effect.logWarning("inbound.db was not published to the agent", error), {
-            sessionId: ref.sessionId
-          })
+    yield* Closing.add((exit) => {
+      if (publish === "soon" && isEarly(folder.path)) {
+        if (Exit.isFailure(exit)) return Effect.void
+        return Effect.whenEffect(
+          publishSoon(folder.path, ref),
+          Effect.orElseSucceed(copies.hasChanged(folder, original), () => true)
         )
-      )
-    )
+      }
+      unpublished.delete(folder.path)
+      return orLogged(ref, copies.publishChanges(folder, original, subject))
+    })
     return original.client
   })
 
-  const publish = Effect.fnUntraced(function* (ref: SessionRef, operation: string = "SessionDb.publish") {
-    const subject: Subject = { operation, resource: "inbound" }
-    const folder = yield* openFolder(ref, subject)
-    if (yield* copies.isPublished(folder, yield* originals.version(ref, subject))) return
-    yield* copies.publish(folder, yield* originals.open(ref, subject), subject)
-  }, Effect.scoped)
+  /** What is stored is stored, which is what success promises. */
+  const orLogged = (ref: SessionRef, publishing: Effect.Effect<void, StorageError>) =>
+    Effect.catchAll(publishing, (error) =>
+      Effect.annotateLogs(Effect.logWarning("inbound.db was not published to the agent", error), {
+        sessionId: ref.sessionId
+      })
+    )
+
+  const isEarly = (folder: string): boolean => {
+    const since = unpublished.get(folder)?.since
+    return since === undefined || calls.uptime() - since < soon
+  }
+
+  const publishUnpublished = (folder: string) =>
+    Effect.suspend(() => {
+      const known = unpublished.get(folder)
+      if (known === undefined) return Effect.void
+      return Effect.ensuring(
+        orLogged(known.ref, publish(known.ref)),
+        Effect.sync(() => unpublished.delete(folder))
+      )
+    })
+
+  const publishSoon = (folder: string, ref: SessionRef) =>
+    Effect.suspend(() => {
+      if (unpublished.has(folder)) return Effect.void
+      unpublished.set(folder, { ref, since: calls.uptime() })
+      // The layer's end waits for it.
+      return Effect.forkIn(Effect.uninterruptible(Effect.zipRight(pause, publishUnpublished(folder))), scope)
+    })
+
+  const publish = Effect.fnUntraced(
+    function* (ref: SessionRef, operation: string = "SessionDb.publish") {
+      const subject: Subject = { operation, resource: "inbound" }
+      const folder = yield* openFolder(ref, subject)
+      if (yield* copies.isPublished(folder, yield* originals.version(ref, subject))) return
+      yield* copies.publish(folder, yield* originals.open(ref, subject), subject)
+      // While the original is open nobody can commit what the copy would not have.
+      unpublished.delete(folder.path)
+    },
+    Effect.scoped,
+    Effect.withTracerEnabled(false)
+  )
 
   const transaction = <A, E>(
     ref: SessionRef,
@@ -177,7 +224,7 @@ const make = Effect.gen(function* () {
       Effect.flatMap(outboundFile(ref), (file) => snapshots.stamp(file, { operation, resource: "outbound" })),
     inboundStamp: (ref, operation = "SessionDb.inboundStamp") =>
       Effect.map(originals.version(ref, { operation, resource: "inbound" }), String),
-    publish: (ref, operation) => Effect.withTracerEnabled(publish(ref, operation), false)
+    publish
   })
 })
 

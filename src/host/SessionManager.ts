@@ -85,7 +85,8 @@ export class SessionManager extends Context.Tag("effect-airlock/SessionManager")
     readonly initFolder: (ref: SessionRef) => Effect.Effect<void, StorageError>
     /**
      * Writes a message for the agent: attachments to `inbox/<id>/` first, then the row, then the session's
-     * `lastActive`. When this succeeds the message is stored, and survives a killed process. The same id with
+     * `lastActive`. When this succeeds the message is stored, and survives a killed process; the agent sees it a few
+     * milliseconds later (`SessionDb.publish` waits for that). The same id with
      * the same content again succeeds and changes nothing; with other content it is `DuplicateMessage`. The content
      * is all that the caller says except `timestamp`: another `processAfter` is other content.
      */

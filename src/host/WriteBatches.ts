@@ -82,7 +82,11 @@ export const make = <E>(around: Around<E>) =>
       const outcomes = yield* db.transaction(
         ref,
         (sql) => MessageStore.storeAll({ ...target, sql }, writes, files),
-        { operation, undo: Effect.suspend(() => Inbox.remove({ ...target, operation }, files)) }
+        {
+          operation,
+          publish: "soon",
+          undo: Effect.suspend(() => Inbox.remove({ ...target, operation }, files))
+        }
       )
       if (outcomes.some(Exit.isSuccess)) yield* around.stored(ref)
       return outcomes

@@ -10,7 +10,8 @@ import * as Effect from "effect/Effect"
 import * as ConnectionClient from "./ConnectionClient.js"
 
 /**
- * `isAsBefore`: nothing was done to the connection that the next one to use it would notice.
+ * - `isAsBefore`: nothing was done to the connection that the next one to use it would notice
+ * - `takeChanges`: whether there was a statement that may have changed the database since this was asked last
  *
  * @since 0.1.0
  * @category models
@@ -18,11 +19,14 @@ import * as ConnectionClient from "./ConnectionClient.js"
 export interface Lent {
   readonly client: SqlClient
   readonly isAsBefore: () => boolean
+  readonly takeChanges: () => boolean
   readonly end: () => void
 }
 
 /** Statements that leave nothing in a connection. Others may begin a transaction, set something, or make a temporary table. */
 const passing = /^\s*(DELETE|INSERT|REPLACE|SELECT|UPDATE|WITH)\b/i
+
+const changing = /\b(DELETE|INSERT|REPLACE|UPDATE)\b/i
 
 const closed = new SqlError({
   cause: Object.assign(new Error("The handle's scope is closed"), { code: "SQLITE_MISUSE" }),
@@ -36,12 +40,14 @@ const closed = new SqlError({
 export const make = (under: ConnectionClient.ConnectionClient): Lent => {
   let isOpen = true
   let isAsBefore = true
+  let isChanged = false
 
   const ifOpen = <A, E, R>(use: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
     Effect.suspend((): Effect.Effect<A, E | SqlError, R> => (isOpen ? use : Effect.fail(closed)))
   const noting = (connection: Connection): Connection =>
     ConnectionClient.around(connection, (sql, run) => {
       if (!passing.test(sql)) isAsBefore = false
+      if (!isAsBefore || changing.test(sql)) isChanged = true
       return run
     })
 
@@ -63,6 +69,11 @@ export const make = (under: ConnectionClient.ConnectionClient): Lent => {
   return {
     client,
     isAsBefore: () => isAsBefore,
+    takeChanges: () => {
+      const answer = isChanged
+      isChanged = false
+      return answer
+    },
     end: () => {
       isOpen = false
     }

@@ -2,18 +2,19 @@
  * Ours and the baseline in turn, round after round, in one process and on one disk.
  *
  * Who comes first changes with each round. Before each turn the file system is brought to rest, because what one side left
- * to be written later is otherwise paid for by the next one that waits for the disk. What a side leaves to its own event
- * loop is not waited for: it runs in that side's next turn, if not before.
+ * to be written later is otherwise paid for by the next one that waits for the disk. For the same reason what a side leaves
+ * to its own event loop is waited for after its turn; how long that takes has cases of its own.
  */
 import { Clock, Effect } from "effect"
 import * as Fs from "node:fs"
 import type { Statistics } from "./Statistics.js"
 import * as Stats from "./Statistics.js"
 
-/** `before` is not measured. */
+/** `before` and `after` are not measured. */
 export interface Side {
   readonly before?: Effect.Effect<unknown, unknown> | undefined
   readonly run: Effect.Effect<unknown, unknown>
+  readonly after?: Effect.Effect<unknown, unknown> | undefined
 }
 
 /** `per`: by how much the time of a turn is divided. */
@@ -63,6 +64,7 @@ export const run = (
         yield* rest
         const took = yield* timed(side.run)
         if (isKept) samples.push(took / per)
+        yield* side.after ?? Effect.void
       })
     const mine: Array<number> = []
     const theirs: Array<number> = []

@@ -1,10 +1,12 @@
 /**
  * The cases in which the host writes to sessions.
  */
+import type { Scope } from "effect"
 import { Effect } from "effect"
-import type { Message } from "effect-airlock"
+import type { Message, Session } from "effect-airlock"
 import type * as Baseline from "./Baseline.js"
 import type { Case } from "./Case.js"
+import type { Side, Sides } from "./Measure.js"
 import type { Host } from "./Ours.js"
 import * as Place from "./Place.js"
 import { renewed } from "./Renewed.js"
@@ -30,7 +32,32 @@ const sessions = (ours: Host, baseline: Baseline.Baseline, turns: number) => ({
   theirs: renewed((chat) => Effect.sync(() => baseline.newSession(chat)), turns)
 })
 
-const single: Case = {
+/** Waits until the agent's files of sessions have what was written to them. */
+const published = (ours: Host, sessions: () => ReadonlyArray<Session.SessionRef>) =>
+  Effect.suspend(() => Effect.forEach(sessions(), (session) => ours.db.publish(session), { discard: true }))
+
+interface Told extends Sides {
+  readonly ours: Side & { readonly after: Effect.Effect<void, unknown> }
+}
+
+/** Two cases: until the writers are told, and until the agent's files have it. */
+const both = (
+  told: Omit<Case, "sides"> & { readonly sides: Effect.Effect<Told, unknown, Place.Place | Scope.Scope> }
+): ReadonlyArray<Case> => [
+  told,
+  {
+    ...told,
+    name: told.name.replace("write", "visible"),
+    what: "the same, until the agent's file has it",
+    atMost: undefined,
+    sides: Effect.map(told.sides, ({ ours, ...sides }) => ({
+      ...sides,
+      ours: { before: ours.before, run: Effect.zipRight(ours.run, ours.after) }
+    }))
+  }
+]
+
+const single = both({
   name: "write-single",
   what: "one `writeMessage` after the other, to a session that has up to 100 messages",
   unit: "µs per message",
@@ -47,7 +74,8 @@ const single: Case = {
         run: Effect.repeatN(
           Effect.suspend(() => ours.manager.writeMessage(mine.get(), message())),
           per - 1
-        )
+        ),
+        after: published(ours, () => [mine.get()])
       },
       baseline: {
         before: theirs.prepare,
@@ -55,9 +83,9 @@ const single: Case = {
       }
     }
   })
-}
+})
 
-const burst: Case = {
+const burst = both({
   name: "write-burst",
   what: "100 concurrent `writeMessage` to one new session, beside 100 writes one after the other",
   unit: "µs per 100 messages",
@@ -75,7 +103,8 @@ const burst: Case = {
             Array.from({ length: 100 }, () => ours.manager.writeMessage(mine.get(), message())),
             { concurrency: "unbounded" }
           )
-        )
+        ),
+        after: published(ours, () => [mine.get()])
       },
       baseline: {
         before: theirs.prepare,
@@ -83,9 +112,9 @@ const burst: Case = {
       }
     }
   })
-}
+})
 
-const spread: Case = {
+const spread = both({
   name: "write-spread",
   what: "100 concurrent `writeMessage` to 100 sessions that have up to 50 messages, beside 100 writes one after the other",
   unit: "µs per 100 messages",
@@ -104,7 +133,8 @@ const spread: Case = {
             concurrency: "unbounded",
             discard: true
           })
-        )
+        ),
+        after: published(ours, () => mine)
       },
       baseline: {
         run: Effect.sync(() => {
@@ -113,9 +143,9 @@ const spread: Case = {
       }
     }
   })
-}
+})
 
-const attachment: Case = {
+const attachment = both({
   name: "write-attachment",
   what: "one message with 1 MiB of bytes as an attachment, to a session that has up to 20; one fsync more on both sides",
   unit: "µs per message",
@@ -135,7 +165,8 @@ const attachment: Case = {
             ...message(),
             attachments: [{ name: file.name, source: { bytes: data } }]
           })
-        )
+        ),
+        after: published(ours, () => [mine.get()])
       },
       baseline: {
         before: theirs.prepare,
@@ -143,6 +174,6 @@ const attachment: Case = {
       }
     }
   })
-}
+})
 
-export const cases = [single, burst, spread, attachment]
+export const cases = [...single, ...burst, ...spread, ...attachment]

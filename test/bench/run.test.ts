@@ -8,6 +8,7 @@ import * as TestHost from "../support/TestHost.js"
 const bench = (...words: ReadonlyArray<string>) => {
   const program = Path.join(import.meta.dirname, "start.ts")
   const { status, stderr, stdout } = spawnSync(process.execPath, ["--import", "tsx", program, ...words], {
+    cwd: import.meta.dirname,
     encoding: "utf8",
     timeout: 60_000
   })

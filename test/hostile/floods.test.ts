@@ -54,12 +54,13 @@ describe("an agent that fills a folder", () => {
       const depth = 1500
       Fs.mkdirSync(`${folder}/outbox/m`)
       // A path of that depth would be too long.
+      const before = process.cwd()
       process.chdir(`${folder}/outbox/m`)
       for (let n = 0; n < depth; n++) {
         Fs.mkdirSync("d")
         process.chdir("d")
       }
-      process.chdir("/")
+      process.chdir(before)
       expect(yield* turnsDuring(manager.clearOutbox(session, "m"))).toBeGreaterThan(depth / 64 / 2)
       expect(Fs.readdirSync(`${folder}/outbox`)).toEqual([])
     }).pipe(quietly)

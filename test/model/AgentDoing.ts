@@ -57,7 +57,8 @@ const poll = (world: World, agent: Agent, life: KillSwitch) =>
       )
     )
     const expected = Array.from(ledger.inbound.values()).filter(
-      ({ dueAt, isContext, isTouched, seq }) => seq !== undefined && dueAt <= now && !isContext && !isTouched
+      ({ dueAt, isContext, isPublished, isTouched }) =>
+        isPublished && dueAt <= now && !isContext && !isTouched
     )
     const rows = yield* agent.mailbox.poll
     if (!life.isAlive()) return
@@ -122,7 +123,9 @@ const finish = (world: World, agent: Agent, life: KillSwitch, verdict: Verdict, 
 
 const send = (world: World, agent: Agent, life: KillSwitch, message: Ledger.Outbound) =>
   Effect.gen(function* () {
-    const stored = Array.from(world.ledger.inbound.values()).filter(({ mayBeGone }) => !mayBeGone)
+    const stored = Array.from(world.ledger.inbound.values()).filter(
+      ({ isPublished, mayBeGone }) => isPublished && !mayBeGone
+    )
     const largest = Math.max(0, ...stored.map(({ seq }) => seq ?? 0))
     const { id, seq } = yield* agent.mailbox.send(Asked.toSend(message))
     yield* Asked.told(world, life, (at) => {

@@ -43,6 +43,7 @@ export const newInbound = (
     verdict: undefined,
     maybe: new Set(),
     isTouched: false,
+    isPublished: false,
     abandoned: 0,
     mayBeGone: false
   }

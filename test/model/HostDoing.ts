@@ -34,6 +34,10 @@ const write = (world: World, { context, session }: Host, life: KillSwitch, messa
       message.seq = written.seq
       Ledger.numbered(world.ledger, written.seq, "even", message.id)
     })
+    yield* Context.get(context, SessionDb.SessionDb).publish(session)
+    yield* Asked.told(world, life, () => {
+      message.isPublished = true
+    })
   })
 
 const writeOther = (world: World, { context, session }: Host, life: KillSwitch, message: Inbound) =>

@@ -21,6 +21,8 @@ export interface Inbound {
   readonly maybe: Set<Verdict>
   /** Whether an agent has had it in hand, and how many agents ended while they had. */
   isTouched: boolean
+  /** The agent's copy has it since its writer was told. */
+  isPublished: boolean
   abandoned: number
   /** Whether somebody removed its row, or may have. */
   mayBeGone: boolean

@@ -271,6 +271,52 @@ describe("PrivateDatabases.open", () => {
 })
 
 describe("PrivateDatabases.version", () => {
+  it.scoped("is another one after each commit, also where the clock of the file system stands still", () =>
+    Effect.gen(function* () {
+      const { open, set, version } = yield* place
+      const seen = [yield* version]
+      yield* set(1)
+      seen.push(yield* version)
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const handle = yield* open()
+          yield* handle.client`SELECT v FROM t`
+          seen.push(yield* handle.version)
+          yield* handle.client`UPDATE t SET v = 2`
+          seen.push(yield* handle.version)
+        })
+      )
+      seen.push(yield* version)
+      const [none, first, read, second, kept] = seen
+      expect([read, kept]).toEqual([first, second])
+      expect(new Set([none, first, second]).size).toBe(3)
+    }).pipe(
+      Effect.provide(
+        StorageLayer.layerWithoutCalls.pipe(
+          Layer.provide(
+            Layer.merge(
+              SqliteDriver.layer,
+              Layer.effect(
+                SystemCalls,
+                Effect.map(SystemCalls, (calls) =>
+                  SystemCalls.of({
+                    ...calls,
+                    // As after the log was written over in place: the same file, as long as before.
+                    glance: (path) => {
+                      const seen = calls.glance(path)
+                      const size = path.endsWith("-wal") ? 1 : seen?.size
+                      return seen && { ...seen, size: size ?? 0, mtimeMs: 0, ctimeMs: 0 }
+                    }
+                  })
+                )
+              ).pipe(Layer.provide(SystemCalls.layer))
+            )
+          )
+        )
+      )
+    )
+  )
+
   test("changes with each commit, of this process or another, and with nothing else", ({
     open,
     path,

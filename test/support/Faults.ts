@@ -15,6 +15,7 @@ import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
 import * as StorageLayer from "../../src/storage/StorageLayer.js"
 import { SystemCalls } from "../../src/storage/SystemCalls.js"
 import * as Seam from "./Seam.js"
+import * as TestHost from "./TestHost.js"
 
 export class Faults extends Context.Tag("test/Faults")<
   Faults,
@@ -75,6 +76,7 @@ export const hostOver = <A, E>(dataDir: string, system: Layer.Layer<SystemCalls 
   AirlockHost.loops.pipe(
     Layer.provide(ChannelAdapter.ChannelAdapter.layer(() => Effect.succeed(ChannelAdapter.delivered()))),
     Layer.provide(ContainerRuntime.ContainerRuntime.layerNone),
+    Layer.provideMerge(TestHost.promptly),
     Layer.provideMerge(AirlockHost.sessionsWithoutStorage),
     Layer.provideMerge(SessionRegistry.SessionRegistry.layerSqlite),
     Layer.provideMerge(SessionPaths.SessionPaths.layer),

@@ -10,6 +10,7 @@ import {
   ChannelAdapter,
   ContainerRuntime,
   Mailbox,
+  SessionDb,
   SessionManager,
   SessionPaths,
   SessionRegistry
@@ -131,13 +132,35 @@ export type Services =
   | NodeContext.NodeContext
   | FileSystem.FileSystem
 
-/** A host on `dataDir`. */
+/** Tells writers that a message is stored only when it is in the agent's copy, so that a test can look there at once. */
+export const promptly = Layer.effect(
+  SessionManager.SessionManager,
+  Effect.gen(function* () {
+    const manager = yield* SessionManager.SessionManager
+    const db = yield* SessionDb.SessionDb
+    const published =
+      <A extends ReadonlyArray<unknown>, B, E>(
+        write: (ref: Session.SessionRef, ...rest: A) => Effect.Effect<B, E>
+      ) =>
+      (ref: Session.SessionRef, ...rest: A) =>
+        Effect.tap(write(ref, ...rest), () => Effect.ignore(db.publish(ref)))
+    return SessionManager.SessionManager.of({
+      ...manager,
+      writeMessage: published(manager.writeMessage),
+      writeMessages: published(manager.writeMessages),
+      writeSystemResponse: published(manager.writeSystemResponse)
+    })
+  })
+)
+
+/** A host on `dataDir`, whose writers are told `promptly`. */
 export const layerAt = (
   dataDir: string,
   options: Omit<AirlockConfig.Options, "dataDir"> = {}
 ): Layer.Layer<Services, AirlockHost.LayerError> =>
   AirlockHost.loops.pipe(
     Layer.provideMerge(ports),
+    Layer.provideMerge(promptly),
     Layer.provideMerge(AirlockHost.sessions({ dataDir, ...options })),
     Layer.provideMerge(NodeContext.layer)
   )

@@ -4,7 +4,6 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Stream from "effect/Stream"
 import type { StorageError, UnsafeAttachmentName } from "../protocol/AirlockError.js"
 import * as AttachmentName from "../protocol/AttachmentName.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
@@ -110,7 +109,7 @@ export const make: Effect.Effect<Outbox, never, SafeDirectories | SessionFiles |
       yield* directories.make(outbox, id, subject)
       const own = yield* directories.openChild(outbox, id, subject)
       for (const { data, name } of files) {
-        yield* directories.writeFile(own, name, Stream.make(data), subject)
+        yield* directories.writeFile(own, name, data, subject)
       }
       for (const one of [own, outbox, session]) yield* durably.names(one, subject)
     }, Effect.scoped)

@@ -20,7 +20,7 @@ import type { SafeDirectory, SafeFile } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
-import { flags, pause, pieceBytes, SystemCalls } from "../storage/SystemCalls.js"
+import { eachPiece, flags, SystemCalls } from "../storage/SystemCalls.js"
 
 /** Only one process at a time publishes: it holds the original's lock. What another one left is replaced. */
 const temporaryName = ".inbound.db.new"
@@ -92,10 +92,7 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
       yield* Closing.add((exit) =>
         Exit.isFailure(exit) ? Effect.ignore(calls.unlink(temporary)) : Effect.void
       )
-      for (let position = 0; position < bytes.byteLength; position += pieceBytes) {
-        if (position > 0) yield* pause
-        yield* failure(calls.write(fd, bytes.subarray(position, position + pieceBytes), position))
-      }
+      yield* failure(eachPiece(bytes, (piece, position) => calls.write(fd, piece, position)))
       yield* failure(calls.rename(temporary, folder.at(SessionLayout.inbound)))
       return looksOf(yield* failure(calls.fstat(fd)))
     }, Effect.scoped)

@@ -15,7 +15,6 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type { SessionDbUnavailable, StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt } from "../protocol/AirlockError.js"
@@ -137,7 +136,7 @@ const make = Effect.gen(function* () {
     yield* add((temporary) => adopt(ref, Path.join(path, temporary), subject)).pipe(
       Effect.catchIf(
         (error) => orEmpty && isMissing(error),
-        () => add((temporary) => directories.writeFile(directory, temporary, Stream.make(empty), subject))
+        () => add((temporary) => directories.writeFile(directory, temporary, empty, subject))
       )
     )
     yield* durably.path(path, dataDir, subject)

@@ -14,6 +14,7 @@ import type * as Durability from "../storage/Durability.js"
 import type { SafeDirectories, SafeDirectory } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import type { SystemCalls } from "../storage/SystemCalls.js"
+import { eachPiece } from "../storage/SystemCalls.js"
 import type { Limits } from "./AirlockConfig.js"
 import { bytesOf } from "./AttachmentSource.js"
 import type { MessageDraft } from "./MessageDraft.js"
@@ -56,25 +57,35 @@ export const store = Effect.fnUntraced(function* (
   yield* directories.make(inbox, draft.folder, subject)
   const own = yield* directories.openChild(inbox, draft.folder, subject)
   let total = 0
+  const isRoom = (bytes: number, name: string) => {
+    total += bytes
+    const limit = target.limits.messageAttachmentBytes
+    return total > limit
+      ? Effect.fail(tooLarge(operation, draft.message.id, name, total, limit))
+      : Effect.void
+  }
   const stored = yield* Effect.forEach(draft.attachments, (attachment) =>
     Effect.gen(function* () {
+      const { name, source } = attachment
       const hash = createHash("sha256")
       let size = 0
-      const content = bytesOf(attachment, draft.message.id, target).pipe(
-        Stream.tap((chunk) => {
+      if ("bytes" in source) {
+        size = source.bytes.byteLength
+        yield* isRoom(size, name)
+        // Of the two that take long, one is the disk's.
+        const hashing = eachPiece(source.bytes, (piece) => Effect.sync(() => hash.update(piece)))
+        yield* directories.writeFile(own, name, source.bytes, subject, hashing)
+      } else {
+        const content = Stream.tap(bytesOf(attachment, draft.message.id, target), (chunk) => {
           hash.update(chunk)
           size += chunk.byteLength
-          total += chunk.byteLength
-          const limit = target.limits.messageAttachmentBytes
-          return total > limit
-            ? Effect.fail(tooLarge(operation, draft.message.id, attachment.name, total, limit))
-            : Effect.void
+          return isRoom(chunk.byteLength, name)
         })
-      )
-      yield* directories.writeFile(own, attachment.name, content, subject)
+        yield* directories.writeFile(own, name, content, subject)
+      }
       return {
-        name: attachment.name,
-        localPath: SessionLayout.inboxPath(draft.folder, attachment.name),
+        name,
+        localPath: SessionLayout.inboxPath(draft.folder, name),
         size,
         sha256: hash.digest("hex")
       }

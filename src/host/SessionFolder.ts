@@ -12,7 +12,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import * as Path from "node:path"
 import type { SessionDbUnavailable, StorageError, UnsafePath } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
@@ -90,7 +89,7 @@ const make = Effect.gen(function* () {
   const folders = [SessionLayout.inbox, SessionLayout.outbox]
 
   const writeOutbound = (directory: SafeDirectory, as: string, subject: Subject) =>
-    directories.writeFile(directory, as, Stream.make(newOutbound), subject)
+    directories.writeFile(directory, as, newOutbound, subject)
 
   /** The folder, `outbox/` and outbound.db go to the agent's user; the rest stays the host's, readable. */
   const handOver = (directory: SafeDirectory, subject: Subject) =>
@@ -113,7 +112,7 @@ const make = Effect.gen(function* () {
     return Effect.gen(function* () {
       const { bytes, client } = yield* originals.open(ref, subject)
       const whole = yield* client.withTransaction(bytes)
-      yield* directories.writeFile(folder, SessionLayout.inbound, Stream.make(whole), subject)
+      yield* directories.writeFile(folder, SessionLayout.inbound, whole, subject)
     }).pipe(
       Effect.scoped,
       Effect.catchTag("SqlError", (error) => Effect.fail(fromSql(subject)(error)))

@@ -105,7 +105,7 @@ const mostKept = 128
  * How long the log gets, in pages, before what it has is moved to the file. From then on it is written over in place, where
  * an fsync takes half as long as where a file grows. Longer ones take longer to get there, shorter ones are moved too often.
  */
-const logPages = 32
+const logPages = 64
 
 interface Taken {
   readonly database: Database

@@ -11,6 +11,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
@@ -22,7 +23,7 @@ import { SessionDbUnavailable as Unavailable, UnsafePath } from "../protocol/Air
 import * as Closing from "./Closing.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSystemCall } from "./StorageFailure.js"
-import { flags, pause, pieceBytes, SystemCallError, SystemCalls } from "./SystemCalls.js"
+import { eachPiece, flags, pause, pieceBytes, SystemCallError, SystemCalls } from "./SystemCalls.js"
 
 /**
  * An open directory. `path` is what people know it by; `at` gives the path of a name inside it, for one call.
@@ -104,12 +105,16 @@ export class SafeDirectories extends Context.Tag("effect-airlock/SafeDirectories
       name: string,
       subject: Subject
     ) => Effect.Effect<number, Failure, Scope.Scope>
-    /** Writes a new file, and waits until it is on the disk. What was written of a failed one is removed. */
-    readonly writeFile: <E>(
+    /**
+     * Writes a new file, and waits until it is on the disk; `meanwhile` runs while it waits. What was written of a
+     * failed one is removed.
+     */
+    readonly writeFile: <E = never>(
       directory: SafeDirectory,
       name: string,
-      content: Stream.Stream<Uint8Array, E>,
-      subject: Subject
+      content: Uint8Array | Stream.Stream<Uint8Array, E>,
+      subject: Subject,
+      meanwhile?: Effect.Effect<void>
     ) => Effect.Effect<void, Failure | E>
     /**
      * Removes a file, a link, or a directory with all that is in it, following nothing. Absent is fine. Whoever fills a
@@ -234,25 +239,44 @@ const make = Effect.gen(function* () {
     )
   })
 
+  const writePieces = (fd: number, bytes: Uint8Array, position: number) =>
+    eachPiece(bytes, (piece, at) => calls.write(fd, piece, position + at))
+
+  const writeAll = <E>(
+    fd: number,
+    content: Uint8Array | Stream.Stream<Uint8Array, E>,
+    failure: (error: SystemCallError) => Failure
+  ): Effect.Effect<unknown, Failure | E> =>
+    content instanceof Uint8Array
+      ? Effect.mapError(writePieces(fd, content, 0), failure)
+      : Stream.runFoldEffect(content, 0, (position, chunk) =>
+          Effect.mapError(writePieces(fd, chunk, position), failure).pipe(
+            Effect.zipRight(position < pieceBytes ? Effect.void : pause),
+            Effect.as(position + chunk.byteLength)
+          )
+        )
+
+  const syncWhile = (fd: number, meanwhile: Effect.Effect<void>) =>
+    Effect.gen(function* () {
+      const syncing = yield* Effect.fork(calls.sync(fd))
+      // It begins now.
+      yield* Effect.yieldNow()
+      yield* meanwhile
+      yield* Fiber.join(syncing)
+    }).pipe(Effect.uninterruptible)
+
   const writeFile = <E>(
     directory: SafeDirectory,
     name: string,
-    content: Stream.Stream<Uint8Array, E>,
-    subject: Subject
+    content: Uint8Array | Stream.Stream<Uint8Array, E>,
+    subject: Subject,
+    meanwhile?: Effect.Effect<void>
   ) =>
     Effect.gen(function* () {
       const fd = yield* createFile(directory, name, subject)
       const failure = fromSystemCall(subject, Path.join(directory.path, name))
-      yield* Stream.runFoldEffect(Stream.mapConcat(content, piecesOf), 0, (position, piece) =>
-        calls
-          .write(fd, piece, position)
-          .pipe(
-            Effect.mapError(failure),
-            Effect.zipLeft(position < pieceBytes ? Effect.void : pause),
-            Effect.as(position + piece.byteLength)
-          )
-      )
-      yield* Effect.mapError(calls.sync(fd), failure)
+      yield* writeAll(fd, content, failure)
+      yield* Effect.mapError(meanwhile === undefined ? calls.sync(fd) : syncWhile(fd, meanwhile), failure)
     }).pipe(
       Effect.scoped,
       Effect.onError(() => Effect.ignore(remove(directory, name, subject)))
@@ -364,11 +388,6 @@ interface Budget {
 export const mostEntries = 10_000
 
 const entriesPerTurn = 64
-
-const piecesOf = (bytes: Uint8Array): ReadonlyArray<Uint8Array> =>
-  Array.from({ length: Math.ceil(bytes.byteLength / pieceBytes) }, (_, index) =>
-    bytes.subarray(index * pieceBytes, (index + 1) * pieceBytes)
-  )
 
 const concat = (chunks: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
   const whole = new Uint8Array(length)

@@ -190,6 +190,23 @@ export const pause: Effect.Effect<void> = Effect.async((resume) => {
 })
 
 /**
+ * Does something with bytes piece by piece, with a `pause` between two of them.
+ *
+ * @since 0.1.0
+ * @category pauses
+ */
+export const eachPiece = <E, R>(
+  bytes: Uint8Array,
+  use: (piece: Uint8Array, position: number) => Effect.Effect<unknown, E, R>
+): Effect.Effect<void, E, R> =>
+  Effect.gen(function* () {
+    for (let position = 0; position < bytes.byteLength; position += pieceBytes) {
+      if (position > 0) yield* pause
+      yield* use(bytes.subarray(position, position + pieceBytes), position)
+    }
+  })
+
+/**
  * Flags for `open`. A flag that the system lacks is 0: on Windows nothing is refused for being a link, and
  * the checks that come after opening are what remains.
  *

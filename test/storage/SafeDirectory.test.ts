@@ -369,6 +369,32 @@ describe("SafeDirectories.writeFile", () => {
     })
   )
 
+  const steps: Array<string> = []
+  withCalls((calls) => ({
+    sync: (fd) => {
+      steps.push("sync begins")
+      return Effect.tap(calls.sync(fd), () => Effect.sync(() => steps.push("sync ends")))
+    }
+  }))("does what there is to do while it waits for the disk", ({ directories, directory, at }) =>
+    Effect.gen(function* () {
+      const meanwhile = Effect.sync(() => steps.push("meanwhile"))
+      yield* directories.writeFile(directory, "file", Buffer.from("bytes"), subject, Effect.asVoid(meanwhile))
+      expect(steps).toEqual(["sync begins", "meanwhile", "sync ends"])
+      expect(Fs.readFileSync(at("file"), "utf8")).toBe("bytes")
+    })
+  )
+
+  test("does not stop the event loop with many bytes", ({ directories, directory, at }) =>
+    Effect.gen(function* () {
+      const bytes = Buffer.alloc(20 << 20, "x")
+      let turns = 0
+      const count = setInterval(() => turns++, 0)
+      yield* directories.writeFile(directory, "file", bytes, subject)
+      clearInterval(count)
+      expect(turns).toBeGreaterThan(3)
+      expect(Fs.readFileSync(at("file")).equals(bytes)).toBe(true)
+    }))
+
   for (const [way, ending, why] of [
     ["fails", Stream.fail("failure"), /failure/],
     ["dies", Stream.die("defect"), /defect/],
@@ -406,9 +432,13 @@ describe("SafeDirectories.writeFile", () => {
   ] as const) {
     withCalls(() => replace)(`leaves nothing if the disk is full at ${call}`, ({ directories, directory }) =>
       Effect.gen(function* () {
-        const error = yield* Effect.flip(directories.writeFile(directory, "file", bytesOf("some"), subject))
-        expect(error).toMatchObject({ ...unavailable("disk-full"), code: "ENOSPC" })
-        expect(Fs.readdirSync(directory.path)).toEqual([])
+        for (const write of [
+          directories.writeFile(directory, "file", bytesOf("some"), subject),
+          directories.writeFile(directory, "file", Buffer.from("some"), subject, Effect.void)
+        ]) {
+          expect(yield* Effect.flip(write)).toMatchObject({ ...unavailable("disk-full"), code: "ENOSPC" })
+          expect(Fs.readdirSync(directory.path)).toEqual([])
+        }
       })
     )
   }

@@ -18,6 +18,7 @@ import type { ChangeStamp, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql } from "../storage/StorageFailure.js"
+import * as Tracing from "../storage/Tracing.js"
 
 /**
  * `limit` is the largest database that is copied, and the largest attachment that is read, in bytes.
@@ -95,7 +96,7 @@ const make = Effect.fnUntraced(function* ({ directory, durability, limit, patien
     return snapshots.open(inboundFile, subject).pipe(
       Effect.flatMap(({ client }) => Effect.mapError(use(client), fromSql(subject))),
       Effect.scoped,
-      Effect.withTracerEnabled(false)
+      Tracing.without
     )
   }
 
@@ -119,7 +120,7 @@ const make = Effect.fnUntraced(function* ({ directory, durability, limit, patien
           )
         ),
         Effect.scoped,
-        Effect.withTracerEnabled(false)
+        Tracing.without
       )
   }
 

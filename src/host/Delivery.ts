@@ -21,6 +21,7 @@ import type { SessionRef } from "../protocol/Session.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import { fromSql } from "../storage/StorageFailure.js"
 import type { SystemCalls } from "../storage/SystemCalls.js"
+import * as Tracing from "../storage/Tracing.js"
 import type { AgentRouter } from "./AgentRouter.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { ChannelAdapter } from "./ChannelAdapter.js"
@@ -232,12 +233,11 @@ const make = Effect.gen(function* () {
   )
 
   return Delivery.of({
-    drain: Effect.fn(operation)((ref: SessionRef) =>
-      Effect.map(
-        drainWith(ref, (take) => take),
-        ({ delivered, failed, waiting }) => ({ delivered, failed, waiting })
-      )
-    ),
+    drain: (ref) =>
+      drainWith(ref, (take) => take).pipe(
+        Effect.map(({ delivered, failed, waiting }) => ({ delivered, failed, waiting })),
+        Tracing.span(operation)
+      ),
     run: loop.run,
     drainAll: loop.once,
     failures,

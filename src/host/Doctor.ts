@@ -29,6 +29,7 @@ import type { Finding, Report } from "./DoctorReport.js"
 import { isSame, note, shown } from "./DoctorReport.js"
 import * as DoctorSession from "./DoctorSession.js"
 import { SessionPaths } from "./SessionPaths.js"
+import * as Tracing from "../storage/Tracing.js"
 
 export { Check, Finding, isHealthy, Mount, Report, Severity } from "./DoctorReport.js"
 
@@ -108,7 +109,7 @@ const sqliteVersion = Effect.gen(function* () {
   const sql = yield* driver.connect({ filename: ":memory:", patience: 0 })
   const [row] = yield* sql<{ readonly version: string }>`SELECT sqlite_version() AS version`
   return row?.version ?? "unknown"
-}).pipe(Effect.scoped, Effect.withTracerEnabled(false), Effect.mapError(fromSql(subject)))
+}).pipe(Effect.scoped, Tracing.without, Effect.mapError(fromSql(subject)))
 
 /**
  * One look at everything: a finding for each thing that is not in order, or not yet. `only` are the sessions to look into,

@@ -25,6 +25,7 @@ import { SystemCalls } from "../storage/SystemCalls.js"
 import * as WalCopy from "../storage/WalCopy.js"
 import type { Finding, Report } from "./DoctorReport.js"
 import { explain, listed, note, problem, shown } from "./DoctorReport.js"
+import * as Tracing from "../storage/Tracing.js"
 
 /**
  * A session that there is something of: a row, a folder, or what the host itself keeps of it.
@@ -123,7 +124,7 @@ const readCentral = (dataDir: string) =>
           : [problem("registry", `${broken.length} rows of the registry are not sessions`)])
       ]
     }
-  }).pipe(Effect.scoped, Effect.withTracerEnabled(false), Effect.either)
+  }).pipe(Effect.scoped, Tracing.without, Effect.either)
 
 /** The names in a directory that may be missing, and what is wrong with it. */
 const namesIn = (path: string) =>

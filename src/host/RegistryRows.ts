@@ -14,6 +14,7 @@ import { Destination } from "../protocol/Message.js"
 import { ContainerStatus, Session, SessionMode } from "../protocol/Session.js"
 import { fromSql } from "../storage/StorageFailure.js"
 import type { ActiveSession, AgentGroup, MessagingGroup } from "./SessionRegistry.js"
+import * as Tracing from "../storage/Tracing.js"
 
 /**
  * Turns what SQL fails with into the library's errors, for a member of `SessionRegistry`.
@@ -121,7 +122,7 @@ const rowsOf = <A, I, B>(schema: Schema.Schema<A, I>, convert: (row: A) => B) =>
           onRight: (all) => all.map(convert)
         })
       ),
-      Effect.withTracerEnabled(false)
+      Tracing.without
     )
 }
 
@@ -151,7 +152,7 @@ export const readableSessions = (name: string, query: Effect.Effect<ReadonlyArra
     )
     yield* logBroken(broken.length)
     return rows.map(toSession)
-  }).pipe(Effect.withTracerEnabled(false))
+  }).pipe(Tracing.without)
 
 /**
  * The columns of a session that `refs` reads.
@@ -183,7 +184,7 @@ export const refs = (name: string, query: Effect.Effect<ReadonlyArray<RefRow>, S
     }
     yield* logBroken(rows.length - found.length)
     return found
-  }).pipe(Effect.withTracerEnabled(false))
+  }).pipe(Tracing.without)
 
 /**
  * The messaging groups that a query finds.

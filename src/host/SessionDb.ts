@@ -25,6 +25,7 @@ import { AirlockConfig } from "./AirlockConfig.js"
 import * as InboundCopy from "./InboundCopy.js"
 import { InboundOriginal } from "./InboundOriginal.js"
 import { SessionPaths } from "./SessionPaths.js"
+import * as Tracing from "../storage/Tracing.js"
 
 export type { ChangeStamp } from "../storage/Snapshot.js"
 
@@ -185,7 +186,7 @@ const make = Effect.gen(function* () {
       unpublished.delete(folder.path)
     },
     Effect.scoped,
-    Effect.withTracerEnabled(false)
+    Tracing.without
   )
 
   const transaction = <A, E>(
@@ -199,7 +200,7 @@ const make = Effect.gen(function* () {
         Effect.uninterruptible,
         Effect.catchIf(isSqlError, (error) => Effect.fail(fromSql({ operation, resource: "inbound" })(error)))
       )
-    ).pipe(Effect.scoped, Effect.withTracerEnabled(false))
+    ).pipe(Effect.scoped, Tracing.without)
 
   const outboundFile = (ref: SessionRef): Effect.Effect<SnapshotOptions, StorageError> =>
     Effect.map(paths.session(ref), (directory) => ({

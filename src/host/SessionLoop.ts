@@ -19,6 +19,7 @@ import { pause } from "../storage/SystemCalls.js"
 import * as Turn from "../storage/Turn.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { ActiveSession, RegistryError, SessionRegistry } from "./SessionRegistry.js"
+import * as Tracing from "../storage/Tracing.js"
 
 /**
  * Lets an effect wait for its turn among the sessions that are being read. Its end is also the end of the time in which
@@ -113,7 +114,7 @@ export const make = (
           Effect.interruptible,
           Effect.ensuring(leaveOnce),
           Effect.annotateLogs({ sessionId: ref.sessionId, agentGroupId: ref.agentGroupId }),
-          Effect.withTracerEnabled(false)
+          Tracing.without
         )
     }
 
@@ -144,7 +145,7 @@ export const make = (
         () => true
       )
       yield* FiberSet.awaitEmpty(fibers)
-    }).pipe(Effect.scoped, Effect.withTracerEnabled(false))
+    }).pipe(Effect.scoped, Tracing.without)
 
     const run = Effect.gen(function* () {
       const fibers = yield* FiberSet.make<void>()
@@ -207,7 +208,7 @@ export const make = (
         yield* begin([...sessions, ...ended], start, canRest)
       }).pipe(
         Effect.catchAllCause((cause) => Effect.logWarning(`${options.name}: no list of sessions`, cause)),
-        Effect.withTracerEnabled(false)
+        Tracing.without
       )
 
       return yield* Effect.raceFirst(

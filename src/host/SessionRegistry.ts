@@ -25,6 +25,7 @@ import { AirlockConfig } from "./AirlockConfig.js"
 import * as RegistryRows from "./RegistryRows.js"
 import * as RegistrySchema from "./RegistrySchema.js"
 import { SessionPaths } from "./SessionPaths.js"
+import * as Tracing from "../storage/Tracing.js"
 
 /**
  * An agent that has sessions. `folder` is the host's name for its files.
@@ -225,7 +226,7 @@ const make = Effect.gen(function* () {
   yield* RegistrySchema.migrate.pipe(Effect.mapError(RegistryRows.failure("layer")))
 
   const execute = <A>(name: string, query: Effect.Effect<A, SqlError>) =>
-    query.pipe(Effect.mapError(RegistryRows.failure(name)), Effect.withTracerEnabled(false))
+    query.pipe(Effect.mapError(RegistryRows.failure(name)), Tracing.without)
 
   const run = (name: string, query: Effect.Effect<unknown, SqlError>) => Effect.asVoid(execute(name, query))
 

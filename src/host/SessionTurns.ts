@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type { SessionRef } from "../protocol/Session.js"
 import * as Turn from "../storage/Turn.js"
@@ -32,7 +31,7 @@ export const make: Effect.Effect<InTurn> = Effect.sync(() => {
           queues.set(key, queue)
           return { queue, turn: Turn.come(queue) }
         }),
-        ({ turn }) => Effect.zipRight(Deferred.await(turn), effect),
+        ({ queue, turn }) => Effect.zipRight(Turn.wait(queue, turn), effect),
         ({ queue, turn }) =>
           Effect.sync(() => {
             Turn.leave(queue, turn)

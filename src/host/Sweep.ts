@@ -37,6 +37,7 @@ import { SessionRegistry } from "./SessionRegistry.js"
 import * as SessionTurns from "./SessionTurns.js"
 import type { Known, Reading } from "./SweepReading.js"
 import * as SweepReading from "./SweepReading.js"
+import * as Tracing from "../storage/Tracing.js"
 
 /**
  * What a sweep of one session did.
@@ -378,7 +379,7 @@ const make = Effect.gen(function* () {
   )
 
   return Sweep.of({
-    sweep: Effect.fn(operation)((ref: SessionRef) => sweepOne(ref, (effect) => effect)),
+    sweep: (ref) => Tracing.span(operation)(sweepOne(ref, (effect) => effect)),
     run: loop.run,
     sweepAll: loop.once
   })

@@ -3,7 +3,7 @@
  *
  * For each statement `@effect/sql` opens a scope and makes a span, and so changes twice what the fiber carries. In a host
  * that takes 10 µs, as long as SQLite takes for many a statement. Here it is done only where somebody may look at
- * the statement: where tracing is on, or a `Statement.Transformer` is set.
+ * the statement: where there is a tracer, or a `Statement.Transformer` is set.
  *
  * @since 0.1.0
  */
@@ -12,8 +12,8 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
+import * as Tracing from "./Tracing.js"
 
 /**
  * `connection` is for one statement, which waits for its turn if it has to.
@@ -51,9 +51,7 @@ export const make = (rest: Rest): ConnectionClient => {
     Object.assign(statement, {
       commit: () =>
         Effect.withFiberRuntime<ReadonlyArray<unknown>, SqlError>((fiber) => {
-          const isSeen =
-            fiber.getFiberRef(FiberRef.currentTracerEnabled) ||
-            Option.isSome(fiber.getFiberRef(Statement.currentTransformer))
+          const isSeen = Tracing.isOn(fiber) || Option.isSome(fiber.getFiberRef(Statement.currentTransformer))
           if (isSeen) return statement.withoutTransform
           const [sql, parameters] = statement.compile()
           return Effect.flatMap(connection, (one) => one.execute(sql, parameters, undefined))

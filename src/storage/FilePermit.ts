@@ -43,21 +43,12 @@ const join = (path: string): Holding => {
   return { path, queue, turn: Turn.come(queue), released: false }
 }
 
-const leave = (holding: Holding) =>
-  Effect.sync(() => {
-    holding.released = true
-    const { path, queue, turn } = holding
-    Turn.leave(queue, turn)
-    if (queue.present.length === 0) queues.delete(path)
-  })
-
-const nested = (path: string, subject: Subject) =>
-  Effect.flatMap(FiberRef.get(holdings), (all) => {
-    const held = all.filter(isHeld)
-    return held.some((holding) => holding.path === path)
-      ? Effect.fail(new SessionDbUnavailable({ ...subject, reason: "nested" }))
-      : Effect.succeed(held)
-  })
+const leave = (holding: Holding): void => {
+  holding.released = true
+  const { path, queue, turn } = holding
+  Turn.leave(queue, turn)
+  if (queue.present.length === 0) queues.delete(path)
+}
 
 /**
  * Fails with the reason `nested` if this fiber, or the one that forked it, holds the file at `path`.
@@ -66,7 +57,39 @@ const nested = (path: string, subject: Subject) =>
  * @category permits
  */
 export const refuseNested = (path: string, subject: Subject): Effect.Effect<void, SessionDbUnavailable> =>
-  Effect.asVoid(nested(path, subject))
+  Effect.flatMap(FiberRef.get(holdings), (all) =>
+    all.some((holding) => holding.path === path && isHeld(holding))
+      ? Effect.fail(new SessionDbUnavailable({ ...subject, reason: "nested" }))
+      : Effect.void
+  )
+
+/**
+ * Waits for the file at `path` (absolute), and answers how to leave it, which has to be done. It belongs where nothing can
+ * be interrupted but what `restore` says, which is the wait. Fails as `hold` does.
+ *
+ * @since 0.1.0
+ * @category permits
+ */
+export const take = (
+  path: string,
+  subject: Subject,
+  restore: (wait: Effect.Effect<void>) => Effect.Effect<void>
+): Effect.Effect<() => void, SessionDbUnavailable> =>
+  Effect.withFiberRuntime((fiber) => {
+    const held = fiber.getFiberRef(holdings).filter(isHeld)
+    if (held.some((holding) => holding.path === path)) {
+      return Effect.fail(new SessionDbUnavailable({ ...subject, reason: "nested" }))
+    }
+    const holding = join(path)
+    const end = () => leave(holding)
+    const begin = Effect.as(FiberRef.set(holdings, [...held, holding]), end)
+    const { queue, turn } = holding
+    if (Turn.hasCome(queue, turn)) return begin
+    return Effect.zipRight(
+      Effect.onInterrupt(restore(Turn.wait(queue, turn)), () => Effect.sync(end)),
+      begin
+    )
+  })
 
 /**
  * Waits for the file at `path` (absolute), and holds it until the scope closes. Waiting can be interrupted.
@@ -79,17 +102,9 @@ export const hold = (
   path: string,
   subject: Subject
 ): Effect.Effect<void, SessionDbUnavailable, Scope.Scope> =>
-  Effect.gen(function* () {
-    const held = yield* nested(path, subject)
-    yield* Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function* () {
-        const holding = join(path)
-        yield* Effect.onInterrupt(restore(Turn.wait(holding.queue, holding.turn)), () => leave(holding))
-        yield* Closing.add(() => leave(holding))
-        yield* FiberRef.set(holdings, [...held, holding])
-      })
-    )
-  })
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(take(path, subject, restore), (end) => Closing.add(() => Effect.sync(end)))
+  )
 
 /**
  * How many files are held or waited for in this process.

@@ -44,12 +44,18 @@ export const make = (under: ConnectionClient.ConnectionClient): Lent => {
 
   const ifOpen = <A, E, R>(use: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
     Effect.suspend((): Effect.Effect<A, E | SqlError, R> => (isOpen ? use : Effect.fail(closed)))
-  const noting = (connection: Connection): Connection =>
-    ConnectionClient.around(connection, (sql, run) => {
+  const noted = new Map<Connection, Connection>()
+  const noting = (connection: Connection): Connection => {
+    const known = noted.get(connection)
+    if (known !== undefined) return known
+    const made = ConnectionClient.around(connection, (sql, run) => {
       if (!passing.test(sql)) isAsBefore = false
       if (!isAsBefore || changing.test(sql)) isChanged = true
       return run
     })
+    noted.set(connection, made)
+    return made
+  }
 
   const client = ConnectionClient.make({
     connection: ifOpen(Effect.map(under.connection, noting)),

@@ -30,6 +30,7 @@ import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSql, fromSystemCall, isMissing } from "./StorageFailure.js"
 import { SystemCalls } from "./SystemCalls.js"
+import * as Tracing from "./Tracing.js"
 
 /**
  * @since 0.1.0
@@ -180,6 +181,6 @@ const make = Effect.gen(function* () {
     )
 
   return OwnDatabases.of({
-    open: (options, subject) => Effect.withTracerEnabled(openOrNothing(options, subject), false)
+    open: (options, subject) => Tracing.without(openOrNothing(options, subject))
   })
 })

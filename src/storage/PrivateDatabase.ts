@@ -15,7 +15,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
@@ -29,9 +28,9 @@ import { whyUnsafe } from "./SafeDirectory.js"
 import type { Database } from "./SqliteDriver.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
-import { fromSql, fromSystemCall, isMissing } from "./StorageFailure.js"
-import type { Glance } from "./SystemCalls.js"
-import { nothing, pause, SystemCalls } from "./SystemCalls.js"
+import { fromSql, fromSystemCall } from "./StorageFailure.js"
+import { pause, SystemCalls } from "./SystemCalls.js"
+import * as Tracing from "./Tracing.js"
 
 /**
  * @since 0.1.0
@@ -142,61 +141,52 @@ const make = Effect.gen(function* () {
   const someKept = yield* Effect.makeLatch()
   let versions = 0
 
-  /** SQLite would make a database of an empty file, and a file of nothing. */
-  const refusal = (path: string, subject: Subject) =>
-    Effect.flatMap(Effect.mapError(calls.lstat(path), fromSystemCall(subject, path)), () =>
-      Effect.fail(new SessionDbCorrupt({ ...subject, reason: "not-a-database" }))
+  /** Why there is nothing to be seen. SQLite would make a database of an empty file, and a file of nothing. */
+  const refusal = (path: string, subject: Subject): Effect.Effect<never, StorageError> =>
+    Effect.mapError(calls.lstat(path), fromSystemCall(subject, path)).pipe(
+      Effect.zipRight(
+        Effect.catchAll(calls.lstat(DatabaseFile.logName(path)), ({ code }) =>
+          code === "ENOENT"
+            ? Effect.void
+            : Effect.fail(new SessionDbUnavailable({ ...subject, reason: "io", code }))
+        )
+      ),
+      Effect.zipRight(Effect.fail(new SessionDbCorrupt({ ...subject, reason: "not-a-database" })))
     )
 
-  /** A glance, or if that tells nothing, the reason why. */
-  const statsOf = (path: string, subject: Subject): Effect.Effect<Glance, StorageError> =>
-    Effect.suspend(() => {
-      const seen = calls.glance(path)
-      return seen === undefined
-        ? Effect.mapBoth(calls.lstat(path), {
-            onFailure: fromSystemCall(subject, path),
-            onSuccess: ({ ctimeMs, ino, mtimeMs, size }) => ({
-              ino: Number(ino),
-              size: Number(size),
-              mtimeMs: Number(mtimeMs),
-              ctimeMs: Number(ctimeMs)
-            })
-          })
-        : Effect.succeed(seen)
-    })
+  /** Undefined if that cannot be told, or there is no database. */
+  const lookNow = (path: string): Looks | undefined => {
+    const file = calls.glance(path)
+    const log = calls.glance(DatabaseFile.logName(path))
+    if (file === undefined || log === undefined || file.size === 0) return undefined
+    const logged = log.size === 0 ? "" : `${log.ino}.${log.size}.${log.mtimeMs}`
+    const all = `${file.ino}.${file.size}.${file.mtimeMs} ${logged}`
+    return { inode: file.ino, size: file.size, log: logged, all }
+  }
 
   const lookAt = (path: string, subject: Subject): Effect.Effect<Looks, StorageError> =>
-    Effect.flatMap(
-      Effect.zip(
-        statsOf(path, subject),
-        Effect.catchIf(statsOf(DatabaseFile.logName(path), subject), isMissing, () => Effect.succeed(nothing))
-      ),
-      ([file, log]) => {
-        if (file.size === 0) return refusal(path, subject)
-        const logged = log.size === 0 ? "" : `${log.ino}.${log.size}.${log.mtimeMs}`
-        const all = `${file.ino}.${file.size}.${file.mtimeMs} ${logged}`
-        return Effect.succeed({ inode: file.ino, size: file.size, log: logged, all })
-      }
-    )
+    Effect.suspend(() => {
+      const looks = lookNow(path)
+      return looks === undefined ? refusal(path, subject) : Effect.succeed(looks)
+    })
 
-  const versionOf = Effect.fnUntraced(function* (path: string, subject: Subject) {
-    const { all } = yield* lookAt(path, subject)
-    const before = seen.get(path)
-    if (before?.looks === all) return before.version
-    seen.set(path, { looks: all, version: ++versions })
-    return versions
-  })
+  const versionOf = (path: string, subject: Subject) =>
+    Effect.map(lookAt(path, subject), ({ all }) => {
+      const before = seen.get(path)
+      if (before?.looks === all) return before.version
+      seen.set(path, { looks: all, version: ++versions })
+      return versions
+    })
 
   /** Closing writes the log into the file, which then looks different and is not. */
   const close = (path: string, { scope }: Taken) =>
     Effect.gen(function* () {
-      const look = Effect.option(lookAt(path, { operation: "PrivateDatabases.close", resource: "inbound" }))
-      const before = yield* look
+      const before = lookNow(path)
       yield* Scope.close(scope, Exit.void)
-      const after = yield* look
+      const after = lookNow(path)
       const known = seen.get(path)
-      if (Option.isSome(before) && Option.isSome(after) && known?.looks === before.value.all) {
-        seen.set(path, { looks: after.value.all, version: known.version })
+      if (after !== undefined && known !== undefined && known.looks === before?.all) {
+        seen.set(path, { looks: after.all, version: known.version })
       }
     }).pipe(Effect.uninterruptible)
 
@@ -253,14 +243,28 @@ const make = Effect.gen(function* () {
    * A connection that may be used: a kept one, if it is on the file that the path has now. It can be interrupted where
    * `restore` says so, and never between having a connection and answering it.
    */
-  const take = Effect.fnUntraced(function* (options: PrivateOptions, subject: Subject, restore: Restore) {
+  const take = (options: PrivateOptions, subject: Subject, restore: Restore) => {
+    const { path } = options
+    const looks = lookNow(path)
+    const known = kept.get(path)
+    if (looks !== undefined && known?.looks.all === looks.all && kept.delete(path)) {
+      return Effect.succeed<Taken>(known)
+    }
+    return Tracing.without(takeChanged(options, subject, restore))
+  }
+
+  const takeChanged = Effect.fnUntraced(function* (
+    options: PrivateOptions,
+    subject: Subject,
+    restore: Restore
+  ) {
     const { path } = options
     // What is written to a file without a name is lost.
     const looks = yield* Effect.tapError(lookAt(path, subject), () => closeKept(path))
     const known = kept.get(path)
     // As long as it is open, no other file can have its number.
     if (known?.looks.inode === looks.inode) {
-      if (known.looks.all !== looks.all) yield* restore(check(options, known.database, subject))
+      yield* restore(check(options, known.database, subject))
       kept.delete(path)
       return known
     }
@@ -273,45 +277,49 @@ const make = Effect.gen(function* () {
     return taken
   })
 
-  const giveBack = Effect.fnUntraced(function* (path: string, { database, scope }: Taken) {
-    const looks = yield* Effect.option(
-      lookAt(path, { operation: "PrivateDatabases.open", resource: "inbound" })
+  const giveBack = (path: string, { database, scope }: Taken) =>
+    Effect.flatMap(Clock.currentTimeMillis, (usedAt) => {
+      const looks = lookNow(path)
+      if (looks === undefined) return close(path, { database, scope })
+      kept.set(path, { database, scope, looks, usedAt })
+      someKept.unsafeOpen()
+      const [longestUnused] = kept.keys()
+      return kept.size > mostKept && longestUnused !== undefined ? closeKept(longestUnused) : Effect.void
+    })
+
+  const lend = (options: PrivateOptions, subject: Subject, taken: Taken, leave: () => void) => {
+    const { path } = options
+    const lent = LentClient.make(taken.database)
+    // A log that is written over in place may look as it did, within a tick of the clock.
+    const noteChanges = () => void (lent.takeChanges() && seen.delete(path))
+    const handle: PrivateHandle = {
+      client: lent.client,
+      bytes: Effect.map(Effect.mapError(taken.database.bytes, fromSql(subject)), DatabaseFile.inRollbackMode),
+      version: Effect.suspend(() => {
+        noteChanges()
+        return versionOf(path, subject)
+      })
+    }
+    const end = Effect.suspend(() => {
+      lent.end()
+      noteChanges()
+      return lent.isAsBefore() ? giveBack(path, taken) : close(path, taken)
+    })
+    return Effect.as(
+      Closing.add(() => Effect.ensuring(end, Effect.sync(leave))),
+      handle
     )
-    if (Option.isNone(looks)) return yield* close(path, { database, scope })
-    kept.set(path, { database, scope, looks: looks.value, usedAt: yield* Clock.currentTimeMillis })
-    yield* someKept.open
-    const [longestUnused] = kept.keys()
-    if (kept.size > mostKept && longestUnused !== undefined) yield* closeKept(longestUnused)
-  })
+  }
 
   const open = (options: PrivateOptions, subject: Subject) =>
     Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function* () {
-        // What a failed attempt holds is let go at once, so that it can be tried again in the same scope.
-        const permit = yield* Scope.make()
-        const taken = yield* restore(Scope.extend(FilePermit.hold(options.path, subject), permit)).pipe(
-          Effect.zipRight(take(options, subject, restore)),
-          Effect.onError((cause) => Scope.close(permit, Exit.failCause(cause)))
+      Effect.flatMap(FilePermit.take(options.path, subject, restore), (leave) =>
+        take(options, subject, restore).pipe(
+          // What a failed attempt holds is let go at once, so that it can be tried again in the same scope.
+          Effect.onError(() => Effect.sync(leave)),
+          Effect.flatMap((taken) => lend(options, subject, taken, leave))
         )
-        yield* Closing.add((exit) => Scope.close(permit, exit))
-        const lent = LentClient.make(taken.database)
-        // A log that is written over in place may look as it did, within a tick of the clock.
-        const noteChanges = () => void (lent.takeChanges() && seen.delete(options.path))
-        yield* Closing.add(() => {
-          lent.end()
-          noteChanges()
-          return lent.isAsBefore() ? giveBack(options.path, taken) : close(options.path, taken)
-        })
-        const handle: PrivateHandle = {
-          client: lent.client,
-          bytes: Effect.map(
-            Effect.mapError(taken.database.bytes, fromSql(subject)),
-            DatabaseFile.inRollbackMode
-          ),
-          version: Effect.zipRight(Effect.sync(noteChanges), versionOf(options.path, subject))
-        }
-        return handle
-      })
+      )
     )
 
   const closeUnused = Effect.gen(function* () {
@@ -329,12 +337,12 @@ const make = Effect.gen(function* () {
   yield* Effect.addFinalizer(() => Effect.forEach(Array.from(kept.keys()), closeKept, { discard: true }))
 
   return PrivateDatabases.of({
-    open: (options, subject) => Effect.withTracerEnabled(open(options, subject), false),
+    open,
     version: (path, subject) =>
-      FilePermit.hold(path, subject).pipe(
-        Effect.zipRight(versionOf(path, subject)),
-        Effect.scoped,
-        Effect.withTracerEnabled(false)
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(FilePermit.take(path, subject, restore), (leave) =>
+          Effect.ensuring(versionOf(path, subject), Effect.sync(leave))
+        )
       )
   })
 })

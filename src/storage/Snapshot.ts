@@ -29,6 +29,7 @@ import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSql, fromSystemCall } from "./StorageFailure.js"
 import { flags, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
+import * as Tracing from "./Tracing.js"
 
 export type { ChangeStamp } from "./QuietCopy.js"
 
@@ -236,8 +237,8 @@ const make = Effect.gen(function* () {
   }, Effect.scoped)
 
   return Snapshots.of({
-    open: (options, subject) => Effect.withTracerEnabled(open(options, subject), false),
-    stamp: (options, subject) => Effect.withTracerEnabled(stamp(options, subject), false)
+    open: (options, subject) => Tracing.without(open(options, subject)),
+    stamp: (options, subject) => Tracing.without(stamp(options, subject))
   })
 })
 

@@ -117,9 +117,9 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions, calls: Sys
 
   yield* connection.execute(`PRAGMA busy_timeout = ${busyTimeoutMillis}`, [], undefined)
 
-  const current = Effect.map(FiberRef.get(transactions), (all) =>
+  const currentOf = (all: ReadonlyArray<Transaction>) =>
     all.findLast((transaction) => transaction.connection === connection && !transaction.ended)
-  )
+  const current = Effect.map(FiberRef.get(transactions), currentOf)
   const acquirer: Connection.Acquirer = Effect.flatMap(current, (transaction) =>
     Effect.as(transaction === undefined ? Turn.take(queue) : Effect.void, connection)
   )
@@ -133,7 +133,9 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions, calls: Sys
     )
 
   const client = ConnectionClient.make({
-    connection: Effect.map(current, (transaction) => (transaction === undefined ? inTurn : connection)),
+    connection: Effect.withFiberRuntime((fiber) =>
+      Effect.succeed(currentOf(fiber.getFiberRef(transactions)) === undefined ? inTurn : connection)
+    ),
     reserve: acquirer,
     withTransaction,
     reactive: driver.reactive,
@@ -225,15 +227,17 @@ const within = <A, E, R>(
           run(`RELEASE ${name}`),
           Effect.zipRight(run(`ROLLBACK TO ${name}`), run(`RELEASE ${name}`))
         ]
-  return Effect.uninterruptible(
-    Effect.gen(function* () {
-      yield* begin
-      const exit = yield* Effect.exit(Effect.locallyWith(body, transactions, (all) => [...all, transaction]))
-      transaction.ended = true
-      // SQLite has rolled back by itself after some failures (a full disk), and then refuses to do it again.
-      if (Exit.isFailure(exit)) return yield* Effect.zipRight(Effect.ignore(rollback), exit)
-      yield* Effect.onError(commit, () => Effect.ignore(rollback))
-      return exit.value
-    })
+  const inside = Effect.flatMap(
+    FiberRef.getAndUpdate(transactions, (all) => [...all, transaction]),
+    (outer) => Effect.zipLeft(Effect.exit(body), FiberRef.set(transactions, outer))
   )
+  return Effect.flatMap(Effect.zipRight(begin, inside), (exit): Effect.Effect<A, E | SqlError> => {
+    transaction.ended = true
+    // SQLite has rolled back by itself after some failures (a full disk), and then refuses to do it again.
+    if (Exit.isFailure(exit)) return Effect.zipRight(Effect.ignore(rollback), exit)
+    return Effect.as(
+      Effect.onError(commit, () => Effect.ignore(rollback)),
+      exit.value
+    )
+  }).pipe(Effect.uninterruptible)
 }

@@ -14,12 +14,14 @@ import type * as Scope from "effect/Scope"
 import * as Closing from "./Closing.js"
 
 /**
- * Done when it comes.
+ * One who came. What is made for waiting is there only if somebody has to wait, which is rare.
  *
  * @since 0.1.0
  * @category models
  */
-export type Turn = Deferred.Deferred<void>
+export interface Turn {
+  called: Deferred.Deferred<void> | undefined
+}
 
 /**
  * Those who came and have not left. It is the turn of the first of them, as many as there are places.
@@ -38,10 +40,6 @@ export interface Queue {
  */
 export const makeQueue = (places = 1): Queue => ({ places, present: [] })
 
-const callFirst = ({ places, present }: Queue): void => {
-  for (const turn of present.slice(0, places)) Deferred.unsafeDone(turn, Effect.void)
-}
-
 /**
  * Whoever comes has to leave.
  *
@@ -49,9 +47,8 @@ const callFirst = ({ places, present }: Queue): void => {
  * @category turns
  */
 export const come = (queue: Queue): Turn => {
-  const turn = Deferred.unsafeMake<void>(FiberId.none)
+  const turn: Turn = { called: undefined }
   queue.present.push(turn)
-  callFirst(queue)
   return turn
 }
 
@@ -61,10 +58,20 @@ export const come = (queue: Queue): Turn => {
  * @since 0.1.0
  * @category turns
  */
-export const leave = (queue: Queue, turn: Turn): void => {
-  queue.present.splice(queue.present.indexOf(turn), 1)
-  callFirst(queue)
+export const leave = ({ places, present }: Queue, turn: Turn): void => {
+  present.splice(present.indexOf(turn), 1)
+  for (const { called } of present.slice(0, places)) {
+    if (called !== undefined) Deferred.unsafeDone(called, Effect.void)
+  }
 }
+
+/**
+ * Whether it is the turn of one who came.
+ *
+ * @since 0.1.0
+ * @category turns
+ */
+export const hasCome = ({ places, present }: Queue, turn: Turn): boolean => present.indexOf(turn) < places
 
 /**
  * Waits until it is the turn of one who came.
@@ -72,9 +79,12 @@ export const leave = (queue: Queue, turn: Turn): void => {
  * @since 0.1.0
  * @category turns
  */
-export const wait = ({ places, present }: Queue, turn: Turn): Effect.Effect<void> =>
-  // Waiting for what is there already takes a fiber as long as other waiting.
-  Effect.suspend(() => (present.indexOf(turn) < places ? Effect.void : Deferred.await(turn)))
+export const wait = (queue: Queue, turn: Turn): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (hasCome(queue, turn)) return Effect.void
+    turn.called ??= Deferred.unsafeMake<void>(FiberId.none)
+    return Deferred.await(turn.called)
+  })
 
 /**
  * Waits for a turn, and has it until the scope closes. Waiting can be interrupted.
@@ -87,10 +97,13 @@ export const take = (queue: Queue): Effect.Effect<void, never, Scope.Scope> =>
     Effect.suspend(() => {
       const turn = come(queue)
       const end = Effect.sync(() => leave(queue, turn))
-      return restore(wait(queue, turn)).pipe(
-        Effect.onInterrupt(() => end),
-        Effect.zipRight(Closing.add(() => end))
-      )
+      const begin = Closing.add(() => end)
+      return hasCome(queue, turn)
+        ? begin
+        : Effect.zipRight(
+            Effect.onInterrupt(restore(wait(queue, turn)), () => end),
+            begin
+          )
     })
   )
 
@@ -103,8 +116,12 @@ export const take = (queue: Queue): Effect.Effect<void, never, Scope.Scope> =>
 export const during =
   (queue: Queue) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.acquireUseRelease(
-      Effect.sync(() => come(queue)),
-      (turn) => Effect.zipRight(wait(queue, turn), effect),
-      (turn) => Effect.sync(() => leave(queue, turn))
+    Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        const turn = come(queue)
+        return Effect.onExit(
+          restore(hasCome(queue, turn) ? effect : Effect.zipRight(wait(queue, turn), effect)),
+          () => Effect.sync(() => leave(queue, turn))
+        )
+      })
     )

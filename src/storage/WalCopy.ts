@@ -29,6 +29,7 @@ import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSql, fromSystemCall } from "./StorageFailure.js"
 import { flags, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
+import * as Tracing from "./Tracing.js"
 
 /**
  * `patience` is how long to go on trying while the file keeps changing. `isOurs` says that nothing in this process opens the
@@ -262,4 +263,4 @@ export const open = (
     // The open connection keeps the copy; without a name it cannot outlive the process.
     yield* discard
     return client
-  }).pipe(Effect.withTracerEnabled(false))
+  }).pipe(Tracing.without)

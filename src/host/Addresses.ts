@@ -109,17 +109,18 @@ export const writeRouting = (sql: SqlClient, routing: Routing): Effect.Effect<un
  * @category reading
  */
 export const read = (sql: SqlClient): Effect.Effect<Addresses, SqlError> =>
-  Effect.gen(function* () {
-    const [routing] = yield* sql<Routing>`SELECT channel_type AS channelType, platform_id AS platformId,
-      thread_id AS threadId FROM session_routing WHERE id = 1`
-    const destinations = yield* sql<Omit<Routing, "threadId">>`
-      SELECT channel_type AS channelType, platform_id AS platformId FROM destinations WHERE type = 'channel'
-      UNION ALL SELECT 'agent', agent_group_id FROM destinations WHERE type = 'agent'`
-    return {
-      routing: routing ?? { channelType: null, platformId: null, threadId: null },
-      allowed: routing === undefined ? destinations : [routing, ...destinations]
+  Effect.map(
+    sql<Routing & { readonly isRouting: number }>`
+      SELECT channel_type AS channelType, platform_id AS platformId, thread_id AS threadId, 1 AS isRouting
+        FROM session_routing WHERE id = 1
+      UNION ALL SELECT channel_type, platform_id, NULL, 0 FROM destinations WHERE type = 'channel'
+      UNION ALL SELECT 'agent', agent_group_id, NULL, 0 FROM destinations WHERE type = 'agent'`,
+    (rows) => {
+      const allowed = rows.map(({ isRouting, ...address }) => address)
+      const [routing] = rows.flatMap(({ isRouting, ...address }) => (isRouting === 1 ? [address] : []))
+      return { routing: routing ?? { channelType: null, platformId: null, threadId: null }, allowed }
     }
-  })
+  )
 
 /**
  * Where a message for the agent came from: its chat, or another agent's session.

@@ -18,10 +18,17 @@ import * as Effect from "effect/Effect"
  * @category queries
  */
 export const has = (agent: SqlClient, name: string): Effect.Effect<boolean, SqlError> =>
-  Effect.map(
+  Effect.flatMap(
     agent<{
-      readonly hidden: number
-    }>`SELECT hidden FROM sqlite_schema AS definition, pragma_table_xinfo(definition.name)
-      WHERE definition.type = 'table' AND rootpage > 0 AND definition.name = ${name} COLLATE NOCASE`,
-    (columns) => columns.length > 0 && columns.every(({ hidden }) => hidden === 0)
+      readonly sql: string
+    }>`SELECT sql FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND name = ${name} COLLATE NOCASE`,
+    (definitions) => {
+      if (definitions.length === 0) return Effect.succeed(false)
+      // No column is computed without this word, and to ask for the columns takes longer than to look for it.
+      if (!definitions.some(({ sql }) => /\bas\b/i.test(sql))) return Effect.succeed(true)
+      return Effect.map(
+        agent<{ readonly hidden: number }>`SELECT hidden FROM pragma_table_xinfo(${name})`,
+        (columns) => columns.every(({ hidden }) => hidden === 0)
+      )
+    }
   )

@@ -170,7 +170,8 @@ const make = Effect.gen(function* () {
               Effect.ensuring(release(lane.name)),
               Effect.exit
             ),
-          { concurrency: "unbounded" }
+          // A fiber for one lane alone would take as long as a statement.
+          { concurrency: taken.lanes.length > 1 ? "unbounded" : 1 }
         )
         const sent = yield* Exit.all(exits).pipe(Option.getOrElse(() => Exit.succeed([])))
         return {
@@ -242,7 +243,10 @@ const make = Effect.gen(function* () {
     drainAll: loop.once,
     failures,
     attempted: Effect.fn("Delivery.attempted")((ref: SessionRef) =>
-      db.transaction(ref, DeliveryLedger.attempted, { operation: "Delivery.attempted" })
+      Effect.map(
+        db.transaction(ref, DeliveryLedger.standing, { operation: "Delivery.attempted" }),
+        ({ attempted }) => attempted
+      )
     ),
     redrive
   })

@@ -65,12 +65,31 @@ type Write = Effect.Effect<void, SqlError>
 export const textOf = ({ id, source }: MessageKey): string => `${source}/${id}`
 
 /**
+ * What was tried and is neither delivered nor failed, and how many messages are in the list of failures.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Standing {
+  readonly attempted: ReadonlyArray<Attempted>
+  readonly failures: number
+}
+
+/**
  * @since 0.1.0
  * @category queries
  */
-export const attempted = (own: SqlClient): Effect.Effect<ReadonlyArray<Attempted>, SqlError> =>
-  own<Attempted>`SELECT source, message_id AS id, state, attempts, attempted_at AS attemptedAt, next_at AS nextAt, reason
-    FROM airlock_delivery WHERE state <> 'failed'`
+export const standing = (own: SqlClient): Effect.Effect<Standing, SqlError> =>
+  Effect.map(
+    own<Attempted & { readonly failures: number | null }>`SELECT source, message_id AS id, state, attempts,
+        attempted_at AS attemptedAt, next_at AS nextAt, reason, NULL AS failures
+      FROM airlock_delivery WHERE state <> 'failed'
+      UNION ALL SELECT '', '', '', 0, NULL, NULL, NULL, count(*) FROM airlock_delivery WHERE state = 'failed'`,
+    (rows) => ({
+      attempted: rows.flatMap(({ failures, ...attempted }) => (failures === null ? [attempted] : [])),
+      failures: rows.reduce((sum, { failures }) => sum + (failures ?? 0), 0)
+    })
+  )
 
 /**
  * Failures in the order in which they happened, those that another build left included.
@@ -172,18 +191,6 @@ export const fail = (own: SqlClient, key: MessageKey, at: string, reason: string
       VALUES (${key.source}, ${key.id}, 'failed', 0, ${at}, ${reason})
       ON CONFLICT (source, message_id) DO UPDATE SET state = 'failed', attempted_at = excluded.attempted_at,
         next_at = NULL, reason = excluded.reason`)
-  )
-
-/**
- * How many messages are in the list of failures.
- *
- * @since 0.1.0
- * @category queries
- */
-export const countFailures = (own: SqlClient): Effect.Effect<number, SqlError> =>
-  Effect.map(
-    own<{ readonly count: number }>`SELECT count(*) AS count FROM airlock_delivery WHERE state = 'failed'`,
-    ([row]) => row?.count ?? 0
   )
 
 /**

@@ -23,6 +23,7 @@ import type { Outgoing } from "./DeliveryAttempt.js"
 import * as DeliveryLedger from "./DeliveryLedger.js"
 import * as DeliveryPlan from "./DeliveryPlan.js"
 import * as OutboundQueue from "./OutboundQueue.js"
+import type { ChangeStamp } from "./SessionDb.js"
 import { SessionDb } from "./SessionDb.js"
 import type { Glance } from "./SessionGlance.js"
 import * as SessionGlance from "./SessionGlance.js"
@@ -145,19 +146,15 @@ export const make = (operation: string) =>
         ? idle.until
         : undefined
 
-    /** Each failure stays in the host's own file, whatever the agent does with its row. */
-    const refuseFlood = (own: SqlClient) =>
-      Effect.flatMap(DeliveryLedger.countFailures(own), (count) =>
-        count < limits.failures
-          ? Effect.void
-          : Effect.fail(new SessionDbUnavailable({ operation, resource: "outbound", reason: "too-large" }))
-      )
-
     /** What is to be done, from what both files hold. */
     const plan = Effect.fnUntraced(function* (memory: Memory, now: number, own: SqlClient, agent: SqlClient) {
       const ofAgent = <A>(query: Effect.Effect<A, SqlError>) =>
         Effect.mapError(query, fromSql({ operation, resource: "outbound" }))
-      const attempted = yield* DeliveryLedger.attempted(own)
+      const { attempted, failures: failed } = yield* DeliveryLedger.standing(own)
+      // Each failure stays in the host's own file, whatever the agent does with its row.
+      if (failed >= limits.failures) {
+        return yield* new SessionDbUnavailable({ operation, resource: "outbound", reason: "too-large" })
+      }
       const fromAgent = yield* OutboundQueue.fromAgent(agent, {
         progress: memory.progress,
         tried: attempted.flatMap(({ id, source }) => (source === "agent" ? [id] : [])),
@@ -178,19 +175,19 @@ export const make = (operation: string) =>
         limit: limits.drainMessages,
         unknownDeliveries
       })
-      const idsOf = (messages: typeof planned.messages, wanted: DeliveryLedger.Source) =>
-        messages.flatMap(({ id, source }) => (source === wanted ? [id] : []))
       const judged = new Map(entries.map((entry) => [DeliveryLedger.textOf(entry), entry]))
       const messages = withinBytes(
         planned.messages,
         limits,
         (message) => judged.get(DeliveryLedger.textOf(message))?.bytes ?? 0
       )
+      const judgedFrom = (wanted: DeliveryLedger.Source) =>
+        messages.flatMap((message) =>
+          message.source === wanted ? (judged.get(DeliveryLedger.textOf(message)) ?? []) : []
+        )
       const rows = {
-        agent: yield* ofAgent(
-          OutboundQueue.contents(agent, "messages_out", idsOf(messages, "agent"), limits)
-        ),
-        direct: yield* OutboundQueue.contents(own, "airlock_direct", idsOf(messages, "direct"), limits)
+        agent: yield* ofAgent(OutboundQueue.contents(agent, "messages_out", judgedFrom("agent"), limits)),
+        direct: yield* OutboundQueue.contents(own, "airlock_direct", judgedFrom("direct"), limits)
       }
       // What is being sent may have arrived by now, and only the one who sends it knows.
       const isInHand = (id: string) =>
@@ -232,31 +229,34 @@ export const make = (operation: string) =>
       const already = nothing(ref, memory, now)
       if (already !== undefined) return already
       memory.seen = yield* glances.take(ref, memory.seen)
-      const outbound = yield* db.outboundStamp(ref, operation)
-      const stamps = `${outbound} ${yield* db.inboundStamp(ref, operation)}`
-      const glance = glances.tells(memory.seen, outbound)
-      if (memory.idle?.stamps === stamps && now < memory.idle.until) {
-        const { until, waiting } = memory.idle
-        memory.idle = { ...memory.idle, glance }
-        yield* db.publish(ref, operation)
-        const still: Taken = { lanes: [], nextAt: until, failed: [], waiting }
-        return still
+      const inbound = yield* db.inboundStamp(ref, operation)
+      const seenAs = (outbound: ChangeStamp) => ({
+        stamps: `${outbound} ${inbound}`,
+        glance: glances.tells(memory.seen, outbound)
+      })
+      if (memory.idle !== undefined && now < memory.idle.until) {
+        const seen = seenAs(yield* db.outboundStamp(ref, operation))
+        if (seen.stamps === memory.idle.stamps) {
+          const { until, waiting } = memory.idle
+          memory.idle = { ...memory.idle, ...seen }
+          yield* db.publish(ref, operation)
+          const still: Taken = { lanes: [], nextAt: until, failed: [], waiting }
+          return still
+        }
       }
 
-      const agent = yield* db.outbound(ref, operation)
+      const { client: agent, stamp } = yield* db.outboundSnapshot(ref, operation)
       const at = Timestamp.format(now)
       const planned = yield* db.transaction(
         ref,
         (own) =>
-          Effect.tap(
-            Effect.zipRight(refuseFlood(own), plan(memory, now, own, agent)),
-            ({ failures, lanes }) =>
-              Effect.gen(function* () {
-                yield* DeliveryLedger.failAll(own, failures, at)
-                for (const [first] of lanes.values()) {
-                  if (first !== undefined) yield* DeliveryLedger.begin(own, first, first.attempt, at)
-                }
-              })
+          Effect.tap(plan(memory, now, own, agent), ({ failures, lanes }) =>
+            Effect.gen(function* () {
+              if (failures.length > 0) yield* DeliveryLedger.failAll(own, failures, at)
+              for (const [first] of lanes.values()) {
+                if (first !== undefined) yield* DeliveryLedger.begin(own, first, first.attempt, at)
+              }
+            })
           ),
         { operation, publish: "later" }
       )
@@ -267,7 +267,7 @@ export const make = (operation: string) =>
       const isMore = planned.isCut || passed.some((lane) => !memory.busy.has(lane))
       const isIdle = planned.lanes.size === 0 && memory.busy.size === 0 && !isMore
       if (isIdle && planned.failures.length === 0) yield* db.publish(ref, operation)
-      memory.idle = isIdle ? { stamps, glance, until: planned.nextAt, waiting: planned.waiting } : undefined
+      memory.idle = isIdle ? { ...seenAs(stamp), until: planned.nextAt, waiting: planned.waiting } : undefined
       for (const lane of planned.lanes.keys()) {
         memory.busy.add(lane)
         marked.add(lane)

@@ -18,7 +18,7 @@ import type { MessageKey } from "./DeliveryLedger.js"
 /**
  * A message without its content: what decides whether it goes out now, and where. `row` is undefined for one that
  * is not a message: a number that is text, an address that is a blob, or longer than an address can be. `bytes` is how
- * long the content is, 0 if it is not text.
+ * long the content is, 0 if it is not text. `whole` is the row as the table has it, if that is short.
  *
  * @since 0.1.0
  * @category models
@@ -27,6 +27,7 @@ export interface Entry extends MessageKey {
   readonly seq: number
   readonly bytes: number
   readonly row: typeof EntryRow.Type | undefined
+  readonly whole: unknown
 }
 
 const EntryRow = Schema.Struct({
@@ -49,21 +50,25 @@ const addressBytes = 1024
 /** The most rows that one look takes from the agent's table. */
 const entryLimit = 5000
 
-/** A column that is text of a sensible length, or null; otherwise a number, which is neither. */
-const short = (sql: SqlClient, column: string, as: string) =>
-  sql`iif(octet_length(${sql(column)}) > ${addressBytes}, 0, ${sql(column)}) AS ${sql(as)}`
+/** The longest content that comes with an entry, in bytes. What is longer is fetched when it is sent. */
+const shortBytes = 2048
 
-const entryColumns = (sql: SqlClient) =>
-  sql.csv([
-    sql`seq`,
-    sql`coalesce(octet_length(content), 0) AS bytes`,
-    short(sql, "kind", "kind"),
-    short(sql, "in_reply_to", "inReplyTo"),
-    short(sql, "deliver_after", "deliverAfter"),
-    short(sql, "channel_type", "channelType"),
-    short(sql, "platform_id", "platformId"),
-    short(sql, "thread_id", "threadId")
-  ])
+/** A column that is text of a sensible length, or null; otherwise a number, which is neither. */
+const short = (column: string, as = column) =>
+  `iif(octet_length(${column}) > ${addressBytes}, 0, ${column}) AS ${as}`
+
+const entryColumns = [
+  "seq",
+  "coalesce(octet_length(content), 0) AS bytes",
+  short("kind"),
+  short("in_reply_to", "inReplyTo"),
+  short("deliver_after", "deliverAfter"),
+  short("channel_type", "channelType"),
+  short("platform_id", "platformId"),
+  short("thread_id", "threadId"),
+  short("timestamp"),
+  `iif(octet_length(content) <= ${shortBytes}, content, NULL) AS content`
+].join()
 
 /** A row before anything is known of it. `id` is null if it is not text of at most `idBytes`; `type` is what it is. */
 interface Found {
@@ -71,7 +76,32 @@ interface Found {
   readonly type: string
   readonly seq: unknown
   readonly bytes: number
+  readonly timestamp: unknown
+  readonly content: unknown
 }
+
+/** What is read in place of bytes that are no UTF-8. Whether an id has them is told by looking for it. */
+const replacementCharacter = "\ufffd"
+
+/** What the table has, of a row that is decoded and short. */
+const wholeOf = ({ content, seq, timestamp }: Found, row: Entry["row"]): unknown =>
+  row === undefined ||
+  row.id.includes(replacementCharacter) ||
+  typeof content !== "string" ||
+  typeof timestamp !== "string"
+    ? undefined
+    : {
+        id: row.id,
+        seq,
+        in_reply_to: row.inReplyTo,
+        timestamp,
+        deliver_after: row.deliverAfter,
+        kind: row.kind,
+        platform_id: row.platformId,
+        channel_type: row.channelType,
+        thread_id: row.threadId,
+        content
+      }
 
 /** What a row is called that has no id, or none that is one. */
 const nameOf = ({ id, seq, type }: Found): string =>
@@ -82,15 +112,14 @@ const toEntries = (source: MessageKey["source"], rows: ReadonlyArray<Found>): Re
   for (const row of rows) {
     const id = nameOf(row)
     const known = entries.get(id)
-    const entry = known ?? {
-      source,
-      id,
-      seq: typeof row.seq === "number" ? row.seq : Number.MAX_SAFE_INTEGER,
-      bytes: 0,
-      row: Either.getOrUndefined(decodeEntry(row))
-    }
     // Of several with one id, which only a table without its key can have, the first counts, and the longest.
-    entries.set(id, { ...entry, bytes: Math.max(entry.bytes, row.bytes) })
+    if (known !== undefined) {
+      entries.set(id, { ...known, bytes: Math.max(known.bytes, row.bytes), whole: undefined })
+      continue
+    }
+    const seq = typeof row.seq === "number" ? row.seq : Number.MAX_SAFE_INTEGER
+    const decoded = Either.getOrUndefined(decodeEntry(row))
+    entries.set(id, { source, id, seq, bytes: row.bytes, row: decoded, whole: wholeOf(row, decoded) })
   }
   return Array.from(entries.values())
 }
@@ -122,6 +151,22 @@ const extentBetween = (agent: SqlClient, from: number, to: number) =>
       WHERE seq > ${from} AND seq <= ${to}`,
     ([extent]) => extent ?? { rows: 0, sum: 0 }
   )
+
+/** Each part of this has an index to use. With COLLATE one had not, and the whole table was read. */
+const openStatement = (
+  { open, seq }: Progress,
+  tried: ReadonlyArray<string>
+): [string, ReadonlyArray<unknown>] => {
+  const numbered = open.length === 0 ? "" : "OR seq IN (SELECT value FROM json_each(?))"
+  const named = tried.length === 0 ? "" : "OR id IN (SELECT value FROM json_each(?))"
+  return [
+    `SELECT iif(typeof(id) = 'text' AND octet_length(id) <= ${idBytes}, id, NULL) AS id, typeof(id) AS type, ${entryColumns}
+      FROM messages_out
+      WHERE (seq > ? OR seq <= ${nothing.seq} OR seq IS NULL ${numbered} ${named}) AND kind IS NOT 'task_log'
+      ORDER BY typeof(seq) NOT IN ('integer', 'real') OR seq <= ${nothing.seq}, seq LIMIT ${entryLimit}`,
+    [seq, ...[open, tried].filter((some) => some.length > 0).map((some) => JSON.stringify(some))]
+  ]
+}
 
 /**
  * Which of the agent's messages are not settled, lowest number first, how far all are, and which of `tried` the agent
@@ -161,16 +206,7 @@ export const fromAgent = <E>(
     }
     const extent = yield* extentBetween(agent, nothing.seq, progress.seq)
     const from = extent.rows === progress.rows && extent.sum === progress.sum ? progress : nothing
-    // Each part of this has an index to use. With COLLATE one had not, and the whole table was read.
-    const looked = yield* agent<Found>`SELECT
-        iif(typeof(id) = 'text' AND octet_length(id) <= ${idBytes}, id, NULL) AS id, typeof(id) AS type,
-        ${entryColumns(agent)}
-      FROM messages_out
-      WHERE (seq > ${from.seq} OR seq <= ${nothing.seq} OR seq IS NULL
-          OR seq IN (SELECT value FROM json_each(${JSON.stringify(from.open)}))
-          OR id IN (SELECT value FROM json_each(${JSON.stringify(tried)})))
-        AND kind IS NOT 'task_log'
-      ORDER BY typeof(seq) NOT IN ('integer', 'real') OR seq <= ${nothing.seq}, seq LIMIT ${entryLimit}`
+    const looked = yield* agent.unsafe<Found>(...openStatement(from, tried))
     const found = new Set(looked.map(nameOf))
     const settled = yield* settledAmong(looked.map(nameOf))
     const open = looked.filter((row) => !settled.has(nameOf(row)))
@@ -214,8 +250,20 @@ export const has = (agent: SqlClient, id: string): Effect.Effect<boolean, SqlErr
  */
 export const fromHost = (own: SqlClient): Effect.Effect<ReadonlyArray<Entry>, SqlError> =>
   Effect.map(
-    own<Found>`SELECT id, typeof(id) AS type, ${entryColumns(own)} FROM airlock_direct WHERE status = 'pending' ORDER BY seq LIMIT ${entryLimit}`,
+    own.unsafe<Found>(
+      `SELECT id, typeof(id) AS type, ${entryColumns} FROM airlock_direct WHERE status = 'pending' ORDER BY seq LIMIT ${entryLimit}`
+    ),
     (rows) => toEntries("direct", rows)
+  )
+
+type Rows = ReadonlyMap<string, Either.Either<OutboundRow, string>>
+
+/** A row that may go out, or why it may not. */
+const toRow = (row: unknown, jsonDepth: number): Either.Either<OutboundRow, string> =>
+  Either.filterOrLeft(
+    Either.mapLeft(decodeRow(row), () => "not a message"),
+    ({ content }) => !JsonDepth.exceeds(content, jsonDepth),
+    () => "content nested too deep"
   )
 
 /**
@@ -228,11 +276,14 @@ export const fromHost = (own: SqlClient): Effect.Effect<ReadonlyArray<Entry>, Sq
 export const contents = (
   sql: SqlClient,
   table: "messages_out" | "airlock_direct",
-  ids: ReadonlyArray<string>,
+  entries: ReadonlyArray<Entry>,
   { contentBytes, jsonDepth }: Pick<Limits, "contentBytes" | "jsonDepth">
-): Effect.Effect<ReadonlyMap<string, Either.Either<OutboundRow, string>>, SqlError> =>
-  ids.length === 0
-    ? Effect.succeed(new Map())
+): Effect.Effect<Rows, SqlError> => {
+  const isThere = ({ bytes, whole }: Entry) => whole !== undefined && bytes <= contentBytes
+  const there = entries.filter(isThere).map(({ id, whole }) => [id, toRow(whole, jsonDepth)] as const)
+  const others = entries.filter((entry) => !isThere(entry)).map(({ id }) => id)
+  return others.length === 0
+    ? Effect.succeed(new Map(there))
     : Effect.map(
         sql<{
           readonly id: string
@@ -240,25 +291,15 @@ export const contents = (
         }>`SELECT id, seq, in_reply_to, timestamp, deliver_after,
             kind, platform_id, channel_type, thread_id, octet_length(content) > ${contentBytes} AS tooLong,
             iif(octet_length(content) > ${contentBytes}, NULL, content) AS content
-          FROM ${sql(table)} WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(ids)}))
+          FROM ${sql(table)} WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(others)}))
           ORDER BY typeof(seq) <> 'integer', seq LIMIT ${entryLimit}`,
         (rows) => {
-          const found = new Map<string, Either.Either<OutboundRow, string>>()
+          const found = new Map(there)
           for (const row of rows) {
             if (found.has(row.id)) continue
-            const decoded =
-              row.tooLong === 1
-                ? Either.left("content too long")
-                : Either.mapLeft(decodeRow(row), () => "not a message")
-            found.set(
-              row.id,
-              Either.filterOrLeft(
-                decoded,
-                ({ content }) => !JsonDepth.exceeds(content, jsonDepth),
-                () => "content nested too deep"
-              )
-            )
+            found.set(row.id, row.tooLong === 1 ? Either.left("content too long") : toRow(row, jsonDepth))
           }
           return found
         }
       )
+}

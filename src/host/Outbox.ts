@@ -6,6 +6,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Path from "node:path"
 import type { StorageError, UnsafePath } from "../protocol/AirlockError.js"
 import * as AttachmentName from "../protocol/AttachmentName.js"
 import type { SessionRef } from "../protocol/Session.js"
@@ -13,9 +14,10 @@ import * as SessionLayout from "../protocol/SessionLayout.js"
 import type { SafeDirectory } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
+import { nothing, SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import { SessionFolder } from "./SessionFolder.js"
-import { messageFolder } from "./SessionPaths.js"
+import { messageFolder, SessionPaths } from "./SessionPaths.js"
 
 /**
  * @since 0.1.0
@@ -67,17 +69,22 @@ export class Outbox extends Context.Tag("effect-airlock/Outbox")<
   /**
    * @since 0.1.0
    */
-  static readonly layer: Layer.Layer<Outbox, never, AirlockConfig | SafeDirectories | SessionFolder> =
-    Layer.effect(
-      Outbox,
-      Effect.suspend(() => make)
-    )
+  static readonly layer: Layer.Layer<
+    Outbox,
+    never,
+    AirlockConfig | SafeDirectories | SessionFolder | SessionPaths | SystemCalls
+  > = Layer.effect(
+    Outbox,
+    Effect.suspend(() => make)
+  )
 }
 
 const make = Effect.gen(function* () {
   const { limits } = yield* AirlockConfig
   const directories = yield* SafeDirectories
   const folders = yield* SessionFolder
+  const paths = yield* SessionPaths
+  const calls = yield* SystemCalls
 
   const openOutbox = Effect.fnUntraced(function* (ref: SessionRef, subject: Subject) {
     const session = yield* folders.open(ref, subject.operation)
@@ -131,14 +138,19 @@ const make = Effect.gen(function* () {
     Effect.gen(function* () {
       const subject: Subject = { operation, resource: "outbox" }
       const folder = yield* messageFolder(operation, messageId)
-      const outbox = yield* openOutbox(ref, subject)
-      yield* directories.remove(outbox, folder, subject)
+      // Most messages have no files.
+      const path = Path.join(yield* paths.session(ref), SessionLayout.outbox, folder)
+      if (calls.glance(path) === nothing) return
+      yield* Effect.scoped(
+        Effect.flatMap(openOutbox(ref, subject), (outbox) => directories.remove(outbox, folder, subject))
+      )
     }).pipe(
-      Effect.scoped,
       Effect.catchAllCause((cause) =>
-        Effect.logWarning("Outbox not cleared; the message is delivered all the same", cause)
-      ),
-      Effect.annotateLogs({ sessionId: ref.sessionId, messageId })
+        Effect.annotateLogs(
+          Effect.logWarning("Outbox not cleared; the message is delivered all the same", cause),
+          { sessionId: ref.sessionId, messageId }
+        )
+      )
     )
 
   return Outbox.of({ read, clear })

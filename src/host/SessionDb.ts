@@ -16,7 +16,7 @@ import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Tables from "../protocol/Tables.js"
 import * as Closing from "../storage/Closing.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
-import type { ChangeStamp, SnapshotOptions } from "../storage/Snapshot.js"
+import type { ChangeStamp, Snapshot, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql } from "../storage/StorageFailure.js"
@@ -27,7 +27,7 @@ import { InboundOriginal } from "./InboundOriginal.js"
 import { SessionPaths } from "./SessionPaths.js"
 import * as Tracing from "../storage/Tracing.js"
 
-export type { ChangeStamp } from "../storage/Snapshot.js"
+export type { ChangeStamp, Snapshot } from "../storage/Snapshot.js"
 
 /**
  * - `operation`: what errors name
@@ -83,6 +83,11 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
       ref: SessionRef,
       operation?: string
     ) => Effect.Effect<SqlClient, StorageError, Scope.Scope>
+    /** The same, with what the file looked like when it was copied. */
+    readonly outboundSnapshot: (
+      ref: SessionRef,
+      operation?: string
+    ) => Effect.Effect<Snapshot, StorageError, Scope.Scope>
     /** What outbound.db looks like: an equal stamp means that nothing was written to it since. */
     readonly outboundStamp: (ref: SessionRef, operation?: string) => Effect.Effect<ChangeStamp, StorageError>
     /** The same of the host's inbound.db. */
@@ -213,14 +218,14 @@ const make = Effect.gen(function* () {
       patience
     }))
 
+  const outboundSnapshot = (ref: SessionRef, operation: string = "SessionDb.outbound") =>
+    Effect.flatMap(outboundFile(ref), (file) => snapshots.open(file, { operation, resource: "outbound" }))
+
   return SessionDb.of({
     inbound: (ref, operation) => inbound(ref, operation),
     transaction,
-    outbound: (ref, operation = "SessionDb.outbound") =>
-      outboundFile(ref).pipe(
-        Effect.flatMap((file) => snapshots.open(file, { operation, resource: "outbound" })),
-        Effect.map(({ client }) => client)
-      ),
+    outbound: (ref, operation) => Effect.map(outboundSnapshot(ref, operation), ({ client }) => client),
+    outboundSnapshot,
     outboundStamp: (ref, operation = "SessionDb.outboundStamp") =>
       Effect.flatMap(outboundFile(ref), (file) => snapshots.stamp(file, { operation, resource: "outbound" })),
     inboundStamp: (ref, operation = "SessionDb.inboundStamp") =>

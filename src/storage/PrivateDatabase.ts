@@ -28,8 +28,9 @@ import { whyUnsafe } from "./SafeDirectory.js"
 import type { Database } from "./SqliteDriver.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
-import { fromSql, fromSystemCall } from "./StorageFailure.js"
-import { pause, SystemCalls } from "./SystemCalls.js"
+import { fromSql, fromSystemCall, isMissing } from "./StorageFailure.js"
+import type { Glance } from "./SystemCalls.js"
+import { nothing, pause, SystemCalls } from "./SystemCalls.js"
 import * as Tracing from "./Tracing.js"
 
 /**
@@ -124,6 +125,12 @@ interface Looks {
   readonly all: string
 }
 
+const looksOf = (file: Glance, log: Glance): Looks => {
+  const logged = log.size === 0 ? "" : `${log.ino}.${log.size}.${log.mtimeMs}`
+  const all = `${file.ino}.${file.size}.${file.mtimeMs} ${logged}`
+  return { inode: file.ino, size: file.size, log: logged, all }
+}
+
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** What a database looked like, and the number that was given to that. */
@@ -141,33 +148,37 @@ const make = Effect.gen(function* () {
   const someKept = yield* Effect.makeLatch()
   let versions = 0
 
-  /** Why there is nothing to be seen. SQLite would make a database of an empty file, and a file of nothing. */
-  const refusal = (path: string, subject: Subject): Effect.Effect<never, StorageError> =>
-    Effect.mapError(calls.lstat(path), fromSystemCall(subject, path)).pipe(
-      Effect.zipRight(
-        Effect.catchAll(calls.lstat(DatabaseFile.logName(path)), ({ code }) =>
-          code === "ENOENT"
-            ? Effect.void
-            : Effect.fail(new SessionDbUnavailable({ ...subject, reason: "io", code }))
-        )
-      ),
-      Effect.zipRight(Effect.fail(new SessionDbCorrupt({ ...subject, reason: "not-a-database" })))
-    )
-
-  /** Undefined if that cannot be told, or there is no database. */
   const lookNow = (path: string): Looks | undefined => {
     const file = calls.glance(path)
     const log = calls.glance(DatabaseFile.logName(path))
-    if (file === undefined || log === undefined || file.size === 0) return undefined
-    const logged = log.size === 0 ? "" : `${log.ino}.${log.size}.${log.mtimeMs}`
-    const all = `${file.ino}.${file.size}.${file.mtimeMs} ${logged}`
-    return { inode: file.ino, size: file.size, log: logged, all }
+    return file === undefined || log === undefined || file.size === 0 ? undefined : looksOf(file, log)
   }
+
+  /** A glance, or if that tells nothing, the reason why. */
+  const statsOf = (path: string, subject: Subject): Effect.Effect<Glance, StorageError> =>
+    Effect.mapBoth(calls.lstat(path), {
+      onFailure: fromSystemCall(subject, path),
+      onSuccess: ({ ctimeMs, ino, mtimeMs, size }) => ({
+        ino: Number(ino),
+        size: Number(size),
+        mtimeMs: Number(mtimeMs),
+        ctimeMs: Number(ctimeMs)
+      })
+    })
 
   const lookAt = (path: string, subject: Subject): Effect.Effect<Looks, StorageError> =>
     Effect.suspend(() => {
       const looks = lookNow(path)
-      return looks === undefined ? refusal(path, subject) : Effect.succeed(looks)
+      if (looks !== undefined) return Effect.succeed(looks)
+      return Effect.gen(function* () {
+        const file = yield* statsOf(path, subject)
+        // SQLite would make a database of an empty file, and a file of nothing.
+        if (file.size === 0) return yield* new SessionDbCorrupt({ ...subject, reason: "not-a-database" })
+        const noLog = Effect.catchIf(statsOf(DatabaseFile.logName(path), subject), isMissing, () =>
+          Effect.succeed(nothing)
+        )
+        return looksOf(file, yield* noLog)
+      })
     })
 
   const versionOf = (path: string, subject: Subject) =>

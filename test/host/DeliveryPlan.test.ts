@@ -11,6 +11,7 @@ const entry = (id: string, seq: number, more: Partial<NonNullable<Entry["row"]>>
   id,
   seq,
   bytes: 0,
+  whole: undefined,
   row: {
     id,
     kind: "chat",

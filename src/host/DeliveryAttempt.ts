@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as AttachmentContent from "../protocol/AttachmentContent.js"
 import type { OutboundRow } from "../protocol/Message.js"
@@ -66,16 +67,27 @@ export const make = (operation: string) =>
         return Effect.ensuring(Turn.during(queue)(attempt), forget)
       })
 
+    /** What is answered at once needs no clock. */
+    const inTime = (attempt: Effect.Effect<Outcome, unknown>, onTimeout: () => Outcome) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(Effect.fork(restore(attempt)), (fiber) => {
+          const isOver = () => fiber.unsafePoll() !== null
+          const rest = Effect.timeoutTo(Fiber.join(fiber), {
+            duration: deliveryTimeout,
+            onTimeout,
+            onSuccess: (outcome) => outcome
+          })
+          return restore(Effect.flatMap(Effect.yieldNow(), () => fiber.unsafePoll() ?? rest)).pipe(
+            Effect.ensuring(Effect.suspend(() => (isOver() ? Effect.void : Fiber.interrupt(fiber))))
+          )
+        })
+      )
+
     const answered = (
       taker: string,
       attempt: () => Effect.Effect<Outcome, unknown>
     ): Effect.Effect<Outcome> =>
-      Effect.suspend(attempt).pipe(
-        Effect.timeoutTo({
-          duration: deliveryTimeout,
-          onTimeout: () => unknown(`${taker} did not answer`),
-          onSuccess: (outcome) => outcome
-        }),
+      inTime(Effect.suspend(attempt), () => unknown(`${taker} did not answer`)).pipe(
         Effect.catchAllCause((cause) =>
           Effect.as(Effect.logWarning(`${taker} failed`, cause), unknown(`${taker} failed`))
         )

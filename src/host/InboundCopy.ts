@@ -47,10 +47,7 @@ const looksOf = ({ ctimeNs, ino, mtimeNs, size }: SafeFile["stats"]): string =>
  */
 export interface InboundCopies {
   readonly isPublished: (folder: SafeDirectory, version: number) => Effect.Effect<boolean>
-  readonly hasChanged: (
-    folder: SafeDirectory,
-    original: PrivateHandle
-  ) => Effect.Effect<boolean, StorageError>
+  readonly hasChanged: (folder: string, original: PrivateHandle) => Effect.Effect<boolean, StorageError>
   readonly publish: (
     folder: SafeDirectory,
     original: PrivateHandle,
@@ -136,8 +133,8 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
           )
     }
 
-    const hasChanged = (folder: SafeDirectory, { version }: PrivateHandle) =>
-      Effect.map(version, (now) => noted.get(folder.path)?.original !== now)
+    const hasChanged = (folder: string, { version }: PrivateHandle) =>
+      Effect.map(version, (now) => noted.get(folder)?.original !== now)
 
     return {
       hasChanged,
@@ -151,7 +148,7 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
         Effect.asVoid(
           Effect.whenEffect(
             Effect.suspend(() => publishWith(folder, original, subject, noted.get(folder.path))),
-            hasChanged(folder, original)
+            hasChanged(folder.path, original)
           )
         )
     }

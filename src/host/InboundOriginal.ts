@@ -32,7 +32,7 @@ import { Snapshots } from "../storage/Snapshot.js"
 import { SqliteDriver } from "../storage/SqliteDriver.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql, fromSystemCall, isMissing } from "../storage/StorageFailure.js"
-import { flags, SystemCalls } from "../storage/SystemCalls.js"
+import { flags, nothing, SystemCalls } from "../storage/SystemCalls.js"
 import * as AdoptableSchema from "./AdoptableSchema.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import { SessionPaths } from "./SessionPaths.js"
@@ -55,6 +55,12 @@ export class InboundOriginal extends Context.Tag("effect-airlock/InboundOriginal
       ref: SessionRef,
       subject: Subject
     ) => Effect.Effect<PrivateHandle, StorageError, Scope.Scope>
+    /** The same, for as long as `use` takes. */
+    readonly during: <A, E>(
+      ref: SessionRef,
+      subject: Subject,
+      use: (handle: PrivateHandle) => Effect.Effect<A, E>
+    ) => Effect.Effect<A, E | StorageError>
     /** Another number after each commit, without opening it. */
     readonly version: (ref: SessionRef, subject: Subject) => Effect.Effect<number, StorageError>
   }
@@ -155,15 +161,34 @@ const make = Effect.gen(function* () {
   const version = (ref: SessionRef, subject: Subject) =>
     Effect.flatMap(paths.original(ref), (path) => databases.version(path, subject))
 
-  const open = Effect.fnUntraced(function* (ref: SessionRef, subject: Subject) {
-    const path = yield* paths.original(ref)
-    const options = { path, schemaVersion: Tables.inboundVersion, patience, durability, prepare }
-    return yield* orAdopted(ref, subject, databases.open(options, subject))
+  const optionsAt = (path: string) => ({
+    path,
+    schemaVersion: Tables.inboundVersion,
+    patience,
+    durability,
+    prepare
   })
+
+  const open = (ref: SessionRef, subject: Subject) =>
+    Effect.flatMap(paths.original(ref), (path) =>
+      orAdopted(ref, subject, databases.open(optionsAt(path), subject))
+    )
+
+  const during = <A, E>(
+    ref: SessionRef,
+    subject: Subject,
+    use: (handle: PrivateHandle) => Effect.Effect<A, E>
+  ) =>
+    Effect.flatMap(paths.original(ref), (path) => {
+      const used = databases.during(optionsAt(path), subject, use)
+      // What `use` fails with is its own.
+      return calls.glance(path) === nothing ? Effect.zipRight(ensure(ref, subject, false), used) : used
+    })
 
   return InboundOriginal.of({
     create: (ref, subject) => ensure(ref, subject, true),
     open,
+    during,
     version: (ref, subject) => orAdopted(ref, subject, version(ref, subject))
   })
 })

@@ -7,7 +7,6 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { StorageError } from "../protocol/AirlockError.js"
@@ -15,12 +14,13 @@ import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Tables from "../protocol/Tables.js"
 import * as Closing from "../storage/Closing.js"
+import type { PrivateHandle } from "../storage/PrivateDatabase.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { ChangeStamp, Snapshot, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql } from "../storage/StorageFailure.js"
-import { pause, SystemCalls } from "../storage/SystemCalls.js"
+import { isDirectory, pause, SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import * as InboundCopy from "./InboundCopy.js"
 import { InboundOriginal } from "./InboundOriginal.js"
@@ -127,23 +127,11 @@ const make = Effect.gen(function* () {
   const openFolder = (ref: SessionRef, subject: Subject) =>
     Effect.flatMap(paths.session(ref), (path) => directories.open(path, subject))
 
-  const inbound = Effect.fnUntraced(function* (
-    ref: SessionRef,
-    operation: string = "SessionDb.inbound",
-    publish: TransactionOptions["publish"] = "now"
-  ) {
+  const inbound = Effect.fnUntraced(function* (ref: SessionRef, operation: string = "SessionDb.inbound") {
     const subject: Subject = { operation, resource: "inbound" }
     const folder = yield* openFolder(ref, subject)
     const original = yield* originals.open(ref, subject)
-    if (publish === "later") return original.client
-    yield* Closing.add((exit) => {
-      if (publish === "soon" && isEarly(folder.path)) {
-        if (Exit.isFailure(exit)) return Effect.void
-        return Effect.whenEffect(
-          publishSoon(folder.path, ref),
-          Effect.orElseSucceed(copies.hasChanged(folder, original), () => true)
-        )
-      }
+    yield* Closing.add(() => {
       unpublished.delete(folder.path)
       return orLogged(ref, copies.publishChanges(folder, original, subject))
     })
@@ -157,6 +145,16 @@ const make = Effect.gen(function* () {
         sessionId: ref.sessionId
       })
     )
+
+  const publishSoonOrNow = (folder: string, ref: SessionRef, original: PrivateHandle, subject: Subject) => {
+    const isBehind = Effect.orElseSucceed(copies.hasChanged(folder, original), () => true)
+    if (isEarly(folder)) return Effect.whenEffect(publishSoon(folder, ref), isBehind)
+    unpublished.delete(folder)
+    return orLogged(
+      ref,
+      directories.within(folder, subject, (opened) => copies.publishChanges(opened, original, subject))
+    )
+  }
 
   const isEarly = (folder: string): boolean => {
     const since = unpublished.get(folder)?.since
@@ -194,18 +192,50 @@ const make = Effect.gen(function* () {
     Tracing.without
   )
 
+  const inTransaction = <A, E>(
+    sql: SqlClient,
+    body: (sql: SqlClient) => Effect.Effect<A, E>,
+    { operation = "SessionDb.transaction", undo = Effect.void }: TransactionOptions
+  ) =>
+    sql.withTransaction(body(sql)).pipe(
+      Effect.onError(() => undo),
+      Effect.uninterruptible,
+      Effect.catchIf(isSqlError, (error) => Effect.fail(fromSql({ operation, resource: "inbound" })(error)))
+    )
+
+  /** The folder of a session, if it is there. Why it is not, opening it says. */
+  const folderOf = (ref: SessionRef, subject: Subject) =>
+    Effect.tap(paths.session(ref), (path) => {
+      const seen = calls.glance(path)
+      return seen !== undefined && isDirectory(seen)
+        ? Effect.void
+        : directories.within(path, subject, () => Effect.void)
+    })
+
   const transaction = <A, E>(
     ref: SessionRef,
     body: (sql: SqlClient) => Effect.Effect<A, E>,
-    { operation = "SessionDb.transaction", publish, undo = Effect.void }: TransactionOptions = {}
-  ) =>
-    Effect.flatMap(inbound(ref, operation, publish), (sql) =>
-      sql.withTransaction(body(sql)).pipe(
-        Effect.onError(() => undo),
-        Effect.uninterruptible,
-        Effect.catchIf(isSqlError, (error) => Effect.fail(fromSql({ operation, resource: "inbound" })(error)))
+    options: TransactionOptions = {}
+  ) => {
+    const { operation = "SessionDb.transaction", publish = "now" } = options
+    const subject: Subject = { operation, resource: "inbound" }
+    if (publish === "now") {
+      return Effect.flatMap(inbound(ref, operation), (sql) => inTransaction(sql, body, options)).pipe(
+        Effect.scoped,
+        Tracing.without
       )
-    ).pipe(Effect.scoped, Tracing.without)
+    }
+    return Effect.flatMap(folderOf(ref, subject), (folder) =>
+      originals.during(ref, subject, (original) => {
+        const committed = inTransaction(original.client, body, options)
+        return publish === "later"
+          ? committed
+          : Effect.uninterruptible(
+              Effect.zipLeft(committed, publishSoonOrNow(folder, ref, original, subject))
+            )
+      })
+    ).pipe(Tracing.without)
+  }
 
   const outboundFile = (ref: SessionRef): Effect.Effect<SnapshotOptions, StorageError> =>
     Effect.map(paths.session(ref), (directory) => ({
@@ -222,7 +252,7 @@ const make = Effect.gen(function* () {
     Effect.flatMap(outboundFile(ref), (file) => snapshots.open(file, { operation, resource: "outbound" }))
 
   return SessionDb.of({
-    inbound: (ref, operation) => inbound(ref, operation),
+    inbound,
     transaction,
     outbound: (ref, operation) => Effect.map(outboundSnapshot(ref, operation), ({ client }) => client),
     outboundSnapshot,

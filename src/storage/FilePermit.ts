@@ -107,6 +107,21 @@ export const hold = (
   )
 
 /**
+ * Waits for the file at `path` (absolute), and holds it while an effect runs. Fails as `hold` does.
+ *
+ * @since 0.1.0
+ * @category permits
+ */
+export const during = <A, E, R>(
+  path: string,
+  subject: Subject,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | SessionDbUnavailable, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(take(path, subject, restore), (end) => Effect.ensuring(restore(effect), Effect.sync(end)))
+  )
+
+/**
  * How many files are held or waited for in this process.
  *
  * @since 0.1.0

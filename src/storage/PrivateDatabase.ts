@@ -77,6 +77,12 @@ export class PrivateDatabases extends Context.Tag("effect-airlock/PrivateDatabas
       options: PrivateOptions,
       subject: Subject
     ) => Effect.Effect<PrivateHandle, StorageError, Scope.Scope>
+    /** The same, for as long as `use` takes. */
+    readonly during: <A, E>(
+      options: PrivateOptions,
+      subject: Subject,
+      use: (handle: PrivateHandle) => Effect.Effect<A, E>
+    ) => Effect.Effect<A, E | StorageError>
     /**
      * A number that is another one after each commit, whoever made it. It opens nothing, but waits for who has the file
      * in this process. Numbers of two processes have nothing to do with each other.
@@ -158,8 +164,9 @@ const make = Effect.gen(function* () {
   const statsOf = (path: string, subject: Subject): Effect.Effect<Glance, StorageError> =>
     Effect.mapBoth(calls.lstat(path), {
       onFailure: fromSystemCall(subject, path),
-      onSuccess: ({ ctimeMs, ino, mtimeMs, size }) => ({
+      onSuccess: ({ ctimeMs, ino, mode, mtimeMs, size }) => ({
         ino: Number(ino),
+        mode: Number(mode),
         size: Number(size),
         mtimeMs: Number(mtimeMs),
         ctimeMs: Number(ctimeMs)
@@ -298,8 +305,8 @@ const make = Effect.gen(function* () {
       return kept.size > mostKept && longestUnused !== undefined ? closeKept(longestUnused) : Effect.void
     })
 
-  const lend = (options: PrivateOptions, subject: Subject, taken: Taken, leave: () => void) => {
-    const { path } = options
+  /** A handle, and how it ends. */
+  const lend = (path: string, subject: Subject, taken: Taken, leave: () => void) => {
     const lent = LentClient.make(taken.database)
     // A log that is written over in place may look as it did, within a tick of the clock.
     const noteChanges = () => void (lent.takeChanges() && seen.delete(path))
@@ -311,25 +318,42 @@ const make = Effect.gen(function* () {
         return versionOf(path, subject)
       })
     }
-    const end = Effect.suspend(() => {
+    const giveOrClose = Effect.suspend(() => {
       lent.end()
       noteChanges()
       return lent.isAsBefore() ? giveBack(path, taken) : close(path, taken)
     })
-    return Effect.as(
-      Closing.add(() => Effect.ensuring(end, Effect.sync(leave))),
-      handle
-    )
+    return { handle, end: Effect.ensuring(giveOrClose, Effect.sync(leave)) }
   }
+
+  /** Belongs where nothing can be interrupted but what `restore` says. */
+  const borrow = (options: PrivateOptions, subject: Subject, restore: Restore) =>
+    Effect.flatMap(FilePermit.take(options.path, subject, restore), (leave) =>
+      take(options, subject, restore).pipe(
+        // What a failed attempt holds is let go at once, so that it can be tried again in the same scope.
+        Effect.onError(() => Effect.sync(leave)),
+        Effect.map((taken) => lend(options.path, subject, taken, leave))
+      )
+    )
 
   const open = (options: PrivateOptions, subject: Subject) =>
     Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(FilePermit.take(options.path, subject, restore), (leave) =>
-        take(options, subject, restore).pipe(
-          // What a failed attempt holds is let go at once, so that it can be tried again in the same scope.
-          Effect.onError(() => Effect.sync(leave)),
-          Effect.flatMap((taken) => lend(options, subject, taken, leave))
+      Effect.flatMap(borrow(options, subject, restore), ({ end, handle }) =>
+        Effect.as(
+          Closing.add(() => end),
+          handle
         )
+      )
+    )
+
+  const during = <A, E>(
+    options: PrivateOptions,
+    subject: Subject,
+    use: (handle: PrivateHandle) => Effect.Effect<A, E>
+  ) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(borrow(options, subject, restore), ({ end, handle }) =>
+        Effect.ensuring(restore(use(handle)), end)
       )
     )
 
@@ -349,11 +373,7 @@ const make = Effect.gen(function* () {
 
   return PrivateDatabases.of({
     open,
-    version: (path, subject) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(FilePermit.take(path, subject, restore), (leave) =>
-          Effect.ensuring(versionOf(path, subject), Effect.sync(leave))
-        )
-      )
+    during,
+    version: (path, subject) => FilePermit.during(path, subject, versionOf(path, subject))
   })
 })

@@ -122,8 +122,7 @@ export const make = Effect.gen(function* () {
     subject: Subject,
     use: (file: SafeFile) => Effect.Effect<A, StorageError>
   ) => {
-    const attempt = (extraFlags: number) =>
-      Effect.scoped(Effect.flatMap(directories.openFile(directory, name, subject, extraFlags), use))
+    const attempt = (extraFlags: number) => directories.withFile(directory, name, subject, use, extraFlags)
     return options.view === "local" || flags.direct === 0
       ? attempt(0)
       : Effect.catchIf(
@@ -247,8 +246,14 @@ export const make = Effect.gen(function* () {
       Effect.orElseSucceed(() => false)
     )
 
-  const copyOnce = Effect.fnUntraced(function* (options: QuietCopyOptions, subject: Subject) {
-    const directory = yield* directories.open(options.directory, subject)
+  const copyOnce = (options: QuietCopyOptions, subject: Subject) =>
+    directories.within(options.directory, subject, (directory) => copyFrom(directory, options, subject))
+
+  const copyFrom = Effect.fnUntraced(function* (
+    directory: SafeDirectory,
+    options: QuietCopyOptions,
+    subject: Subject
+  ) {
     if (options.view === "mount") yield* namesIn(directory, subject)
     const { after, before, database } = yield* withFile(directory, options.name, options, subject, (file) =>
       readObserved(directory, file, options, subject)
@@ -279,17 +284,17 @@ export const make = Effect.gen(function* () {
       return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
     }
     return { database: database.pieces, journal: journal.pieces, stamp: after.stamp }
-  }, Effect.scoped)
+  })
 
   const copy = (options: QuietCopyOptions, subject: Subject): Effect.Effect<QuietCopy, StorageError> =>
     Effect.catchIf(copyOnce(options, subject), isChanging, () =>
       Effect.retry(copyOnce(options, subject), { schedule: untilQuiet(options.patience), while: isChanging })
     )
 
-  const stamp = Effect.fnUntraced(function* (options: QuietCopyOptions, subject: Subject) {
-    const directory = yield* directories.open(options.directory, subject)
-    return (yield* observe(directory, options, subject)).stamp
-  }, Effect.scoped)
+  const stamp = (options: QuietCopyOptions, subject: Subject) =>
+    directories.within(options.directory, subject, (directory) =>
+      Effect.map(observe(directory, options, subject), ({ stamp }) => stamp)
+    )
 
   return { copy, stamp }
 })

@@ -64,6 +64,12 @@ export class SafeDirectories extends Context.Tag("effect-airlock/SafeDirectories
   {
     /** Opens a directory by its path. Its last segment must not be a link; those before it are trusted. */
     readonly open: (path: string, subject: Subject) => Effect.Effect<SafeDirectory, Failure, Scope.Scope>
+    /** The same, for as long as `use` takes. */
+    readonly within: <A, E, R>(
+      path: string,
+      subject: Subject,
+      use: (directory: SafeDirectory) => Effect.Effect<A, E, R>
+    ) => Effect.Effect<A, E | Failure, R>
     /** Opens a directory inside another. */
     readonly openChild: (
       directory: SafeDirectory,
@@ -85,6 +91,14 @@ export class SafeDirectories extends Context.Tag("effect-airlock/SafeDirectories
       subject: Subject,
       extraFlags?: number
     ) => Effect.Effect<SafeFile, Failure, Scope.Scope>
+    /** The same, for as long as `use` takes. */
+    readonly withFile: <A, E, R>(
+      directory: SafeDirectory,
+      name: string,
+      subject: Subject,
+      use: (file: SafeFile) => Effect.Effect<A, E, R>,
+      extraFlags?: number
+    ) => Effect.Effect<A, E | Failure, R>
     /** The contents of an open file, as `readFile` gives them. `name` is what errors call it. */
     readonly readOpen: (
       file: SafeFile,
@@ -141,26 +155,34 @@ const make = Effect.gen(function* () {
   const calls = yield* SystemCalls
 
   const openPath = (path: string, through: string, subject: Subject) =>
-    Closing.acquire(calls.open(through, flags.directory), calls.close).pipe(
+    calls.open(through, flags.directory).pipe(
       Effect.catchAll((error) =>
         // Linux answers ENOTDIR for a link to a directory: ask which of the two it is.
         calls.lstat(through).pipe(
           Effect.map((stats) => (stats.isSymbolicLink() ? "ELOOP" : error.code)),
           Effect.orElseSucceed(() => error.code),
-          Effect.flatMap((code) => Effect.fail(new SystemCallError({ call: error.call, code })))
+          Effect.flatMap((code) => Effect.fail(new SystemCallError({ call: error.call, code }))),
+          Effect.mapError(fromSystemCall(subject, path))
         )
       ),
       Effect.map((fd): SafeDirectory => {
         const base = calls.descriptors === undefined ? path : `${calls.descriptors}/${fd}`
         return { path, fd, at: (name) => `${base}/${name}` }
-      }),
-      Effect.mapError(fromSystemCall(subject, path))
+      })
     )
 
-  const open = (path: string, subject: Subject) => openPath(path, path, subject)
+  const close = ({ fd }: { readonly fd: number }) => calls.close(fd)
+
+  const open = (path: string, subject: Subject) => Closing.acquire(openPath(path, path, subject), close)
+
+  const within = <A, E, R>(
+    path: string,
+    subject: Subject,
+    use: (directory: SafeDirectory) => Effect.Effect<A, E, R>
+  ) => Effect.acquireUseRelease(openPath(path, path, subject), use, close)
 
   const openChild = (directory: SafeDirectory, name: string, subject: Subject) =>
-    openPath(Path.join(directory.path, name), directory.at(name), subject)
+    Closing.acquire(openPath(Path.join(directory.path, name), directory.at(name), subject), close)
 
   const has = (directory: SafeDirectory, name: string, subject: Subject) =>
     calls.lstat(directory.at(name)).pipe(
@@ -175,24 +197,34 @@ const make = Effect.gen(function* () {
       Effect.mapError(fromSystemCall(subject, Path.join(directory.path, name)))
     )
 
-  const openFile = Effect.fnUntraced(function* (
+  const openRegular = (directory: SafeDirectory, name: string, subject: Subject, extraFlags: number) => {
+    const path = Path.join(directory.path, name)
+    const failure = fromSystemCall(subject, path)
+    return Effect.flatMap(
+      Effect.mapError(calls.open(directory.at(name), flags.read | extraFlags), failure),
+      (fd) =>
+        Effect.flatMap(
+          Effect.mapError(calls.fstat(fd), failure),
+          (stats): Effect.Effect<SafeFile, Failure> => {
+            const reason = whyUnsafe(stats)
+            return reason === undefined
+              ? Effect.succeed({ fd, stats })
+              : Effect.fail(new UnsafePath({ operation: subject.operation, path, reason }))
+          }
+        ).pipe(Effect.onError(() => calls.close(fd)))
+    )
+  }
+
+  const openFile = (directory: SafeDirectory, name: string, subject: Subject, extraFlags = 0) =>
+    Closing.acquire(openRegular(directory, name, subject, extraFlags), close)
+
+  const withFile = <A, E, R>(
     directory: SafeDirectory,
     name: string,
     subject: Subject,
+    use: (file: SafeFile) => Effect.Effect<A, E, R>,
     extraFlags = 0
-  ) {
-    const path = Path.join(directory.path, name)
-    const fd = yield* Closing.acquire(
-      calls.open(directory.at(name), flags.read | extraFlags),
-      calls.close
-    ).pipe(Effect.mapError(fromSystemCall(subject, path)))
-    const stats = yield* calls.fstat(fd).pipe(Effect.mapError(fromSystemCall(subject, path)))
-    const reason = whyUnsafe(stats)
-    if (reason !== undefined) {
-      return yield* new UnsafePath({ operation: subject.operation, path, reason })
-    }
-    return { fd, stats }
-  })
+  ) => Effect.acquireUseRelease(openRegular(directory, name, subject, extraFlags), use, close)
 
   const readOpen = Effect.fnUntraced(function* (
     { fd, stats }: SafeFile,
@@ -218,9 +250,8 @@ const make = Effect.gen(function* () {
   })
 
   const readFile = (directory: SafeDirectory, name: string, limit: number, subject: Subject) =>
-    openFile(directory, name, subject).pipe(
-      Effect.flatMap((file) => readOpen(file, Path.join(directory.path, name), limit, subject)),
-      Effect.scoped
+    withFile(directory, name, subject, (file) =>
+      readOpen(file, Path.join(directory.path, name), limit, subject)
     )
 
   const createFile = Effect.fnUntraced(function* (directory: SafeDirectory, name: string, subject: Subject) {
@@ -362,10 +393,12 @@ const make = Effect.gen(function* () {
 
   return SafeDirectories.of({
     open,
+    within,
     openChild,
     has,
     make: makeDirectory,
     openFile,
+    withFile,
     readOpen,
     readFile,
     createFile,

@@ -174,10 +174,7 @@ const make = Effect.gen(function* () {
 
   const open = Effect.fnUntraced(function* (options: SnapshotOptions, subject: Subject) {
     const file = Path.join(options.directory, options.name)
-    const copied = yield* FilePermit.hold(file, subject).pipe(
-      Effect.zipRight(quiet.copy(options, subject)),
-      Effect.scoped
-    )
+    const copied = yield* FilePermit.during(file, subject, quiet.copy(options, subject))
     const size = copied.database.reduce((sum, { byteLength }) => sum + byteLength, 0)
     const client =
       copied.journal === undefined && size <= mostInMemory
@@ -231,14 +228,12 @@ const make = Effect.gen(function* () {
     return client
   })
 
-  const stamp = Effect.fnUntraced(function* (options: SnapshotOptions, subject: Subject) {
-    yield* FilePermit.hold(Path.join(options.directory, options.name), subject)
-    return yield* quiet.stamp(options, subject)
-  }, Effect.scoped)
+  const stamp = (options: SnapshotOptions, subject: Subject) =>
+    FilePermit.during(Path.join(options.directory, options.name), subject, quiet.stamp(options, subject))
 
   return Snapshots.of({
     open: (options, subject) => Tracing.without(open(options, subject)),
-    stamp: (options, subject) => Tracing.without(stamp(options, subject))
+    stamp
   })
 })
 

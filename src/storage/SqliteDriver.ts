@@ -106,16 +106,33 @@ const transactions = globalValue(Symbol.for("effect-airlock/SqliteDriver/transac
 /** How long SQLite itself waits for a lock. The event loop stands still meanwhile. */
 const busyTimeoutMillis = 5
 
-const connect = Effect.fnUntraced(function* (options: ConnectOptions, calls: SystemCalls["Type"]) {
+/** Counts a file as open, and opens it. */
+const openFile = Effect.fnUntraced(function* (filename: string, calls: SystemCalls["Type"]) {
   const countAsOpen = yield* OpenFiles.counting
-  const driver = yield* openDriver(options.filename)
-  yield* Effect.map(keyOf(options.filename, calls), Option.map(countAsOpen))
+  const driver = yield* openDriver(filename)
+  const key = calls.realpath(filename).pipe(Effect.flatMap(calls.lstat), Effect.map(OpenFiles.keyOf))
+  // SQLite follows links as well.
+  yield* Effect.map(Effect.option(key), Option.map(countAsOpen))
+  return driver
+})
+
+/** Bytes are read once and then closed: nobody locks them, and nothing is gained by keeping their statements. */
+const once = (connection: Connection): Connection => ({
+  ...connection,
+  execute: connection.executeUnprepared
+})
+
+const connect = Effect.fnUntraced(function* (options: ConnectOptions, calls: SystemCalls["Type"]) {
+  const { filename, patience } = options
+  const isFile = typeof filename === "string"
+  const driver = yield* isFile ? openFile(filename, calls) : openDriver(filename)
   // Held for the whole scope: this client's statements go to the connection itself, which can do more than its type says.
   const raw = (yield* driver.reserve) as Connection & Pick<SqliteClient.SqliteClient, "export">
-  const connection = reliable(raw, options.patience)
+  const steady = reliable(raw, patience)
+  const connection = isFile ? steady : once(steady)
   const queue = Turn.makeQueue()
 
-  yield* connection.execute(`PRAGMA busy_timeout = ${busyTimeoutMillis}`, [], undefined)
+  if (isFile) yield* connection.execute(`PRAGMA busy_timeout = ${busyTimeoutMillis}`, [], undefined)
 
   const currentOf = (all: ReadonlyArray<Transaction>) =>
     all.findLast((transaction) => transaction.connection === connection && !transaction.ended)
@@ -143,12 +160,6 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions, calls: Sys
   })
   return Object.assign(client, { bytes: Effect.scoped(Effect.zipRight(acquirer, raw.export)) })
 })
-
-/** None for a database in memory. SQLite follows links as well. */
-const keyOf = (filename: ConnectOptions["filename"], calls: SystemCalls["Type"]) =>
-  typeof filename === "string"
-    ? calls.realpath(filename).pipe(Effect.flatMap(calls.lstat), Effect.map(OpenFiles.keyOf), Effect.option)
-    : Effect.succeedNone
 
 const openDriver = (filename: ConnectOptions["filename"]) =>
   SqliteClient.make({

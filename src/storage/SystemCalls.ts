@@ -37,7 +37,7 @@ type Call<A> = Effect.Effect<A, SystemCallError>
  * @since 0.1.0
  * @category models
  */
-export type Glance = Pick<Fs.Stats, "ino" | "size" | "mtimeMs" | "ctimeMs">
+export type Glance = Pick<Fs.Stats, "ino" | "mode" | "size" | "mtimeMs" | "ctimeMs">
 
 /**
  * What there is of a name that nothing has.
@@ -45,7 +45,16 @@ export type Glance = Pick<Fs.Stats, "ino" | "size" | "mtimeMs" | "ctimeMs">
  * @since 0.1.0
  * @category models
  */
-export const nothing: Glance = { ino: 0, size: 0, mtimeMs: 0, ctimeMs: 0 }
+export const nothing: Glance = { ino: 0, mode: 0, size: 0, mtimeMs: 0, ctimeMs: 0 }
+
+/**
+ * Whether a name is a directory's own, and no link to one.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isDirectory = ({ mode }: Glance): boolean =>
+  (mode & Fs.constants.S_IFMT) === Fs.constants.S_IFDIR
 
 /**
  * @since 0.1.0

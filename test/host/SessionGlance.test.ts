@@ -10,7 +10,13 @@ import * as TestHost from "../support/TestHost.js"
 
 const ref = { agentGroupId: "agent", sessionId: "session" }
 
-const pick = ({ ctimeMs, ino, mtimeMs, size }: Glance): Glance => ({ ctimeMs, ino, mtimeMs, size })
+const pick = ({ ctimeMs, ino, mode, mtimeMs, size }: Glance): Glance => ({
+  ctimeMs,
+  ino,
+  mode,
+  mtimeMs,
+  size
+})
 
 /** Files of a session, which nothing has to be true of, and glances at them; `millis` go by before each. */
 const program = (millis = 1000) =>

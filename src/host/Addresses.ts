@@ -116,11 +116,18 @@ export const read = (sql: SqlClient): Effect.Effect<Addresses, SqlError> =>
       UNION ALL SELECT channel_type, platform_id, NULL, 0 FROM destinations WHERE type = 'channel'
       UNION ALL SELECT 'agent', agent_group_id, NULL, 0 FROM destinations WHERE type = 'agent'`,
     (rows) => {
-      const allowed = rows.map(({ isRouting, ...address }) => address)
-      const [routing] = rows.flatMap(({ isRouting, ...address }) => (isRouting === 1 ? [address] : []))
-      return { routing: routing ?? { channelType: null, platformId: null, threadId: null }, allowed }
+      const all = rows.map(({ channelType, isRouting, platformId, threadId }) => ({
+        isRouting,
+        address: { channelType, platformId, threadId }
+      }))
+      return {
+        routing: all.find(({ isRouting }) => isRouting === 1)?.address ?? noRouting,
+        allowed: all.map(({ address }) => address)
+      }
     }
   )
+
+const noRouting: Routing = { channelType: null, platformId: null, threadId: null }
 
 /**
  * Where a message for the agent came from: its chat, or another agent's session.

@@ -229,13 +229,12 @@ export const make = (operation: string) =>
       const already = nothing(ref, memory, now)
       if (already !== undefined) return already
       memory.seen = yield* glances.take(ref, memory.seen)
-      const inbound = yield* db.inboundStamp(ref, operation)
-      const seenAs = (outbound: ChangeStamp) => ({
+      const seenAs = (outbound: ChangeStamp, inbound: ChangeStamp) => ({
         stamps: `${outbound} ${inbound}`,
         glance: glances.tells(memory.seen, outbound)
       })
       if (memory.idle !== undefined && now < memory.idle.until) {
-        const seen = seenAs(yield* db.outboundStamp(ref, operation))
+        const seen = seenAs(yield* db.outboundStamp(ref, operation), yield* db.inboundStamp(ref, operation))
         if (seen.stamps === memory.idle.stamps) {
           const { until, waiting } = memory.idle
           memory.idle = { ...memory.idle, ...seen }
@@ -249,14 +248,16 @@ export const make = (operation: string) =>
       const at = Timestamp.format(now)
       const planned = yield* db.transaction(
         ref,
-        (own) =>
-          Effect.tap(plan(memory, now, own, agent), ({ failures, lanes }) =>
-            Effect.gen(function* () {
-              if (failures.length > 0) yield* DeliveryLedger.failAll(own, failures, at)
-              for (const [first] of lanes.values()) {
-                if (first !== undefined) yield* DeliveryLedger.begin(own, first, first.attempt, at)
-              }
-            })
+        (own, inbound) =>
+          Effect.tap(
+            Effect.map(plan(memory, now, own, agent), (planned) => ({ ...planned, inbound })),
+            ({ failures, lanes }) =>
+              Effect.gen(function* () {
+                if (failures.length > 0) yield* DeliveryLedger.failAll(own, failures, at)
+                for (const [first] of lanes.values()) {
+                  if (first !== undefined) yield* DeliveryLedger.begin(own, first, first.attempt, at)
+                }
+              })
           ),
         { operation, publish: "later" }
       )
@@ -267,7 +268,9 @@ export const make = (operation: string) =>
       const isMore = planned.isCut || passed.some((lane) => !memory.busy.has(lane))
       const isIdle = planned.lanes.size === 0 && memory.busy.size === 0 && !isMore
       if (isIdle && planned.failures.length === 0) yield* db.publish(ref, operation)
-      memory.idle = isIdle ? { ...seenAs(stamp), until: planned.nextAt, waiting: planned.waiting } : undefined
+      memory.idle = isIdle
+        ? { ...seenAs(stamp, planned.inbound), until: planned.nextAt, waiting: planned.waiting }
+        : undefined
       for (const lane of planned.lanes.keys()) {
         memory.busy.add(lane)
         marked.add(lane)

@@ -67,7 +67,7 @@ const entryColumns = [
   short("platform_id", "platformId"),
   short("thread_id", "threadId"),
   short("timestamp"),
-  `iif(octet_length(content) <= ${shortBytes}, content, NULL) AS content`
+  `iif(kind IS NOT 'task_log' AND octet_length(content) <= ${shortBytes}, content, NULL) AS content`
 ].join()
 
 /** A row before anything is known of it. `id` is null if it is not text of at most `idBytes`; `type` is what it is. */
@@ -76,6 +76,7 @@ interface Found {
   readonly type: string
   readonly seq: unknown
   readonly bytes: number
+  readonly kind: unknown
   readonly timestamp: unknown
   readonly content: unknown
 }
@@ -162,7 +163,7 @@ const openStatement = (
   return [
     `SELECT iif(typeof(id) = 'text' AND octet_length(id) <= ${idBytes}, id, NULL) AS id, typeof(id) AS type, ${entryColumns}
       FROM messages_out
-      WHERE (seq > ? OR seq <= ${nothing.seq} OR seq IS NULL ${numbered} ${named}) AND kind IS NOT 'task_log'
+      WHERE seq > ? OR seq <= ${nothing.seq} OR seq IS NULL ${numbered} ${named}
       ORDER BY typeof(seq) NOT IN ('integer', 'real') OR seq <= ${nothing.seq}, seq LIMIT ${entryLimit}`,
     [seq, ...[open, tried].filter((some) => some.length > 0).map((some) => JSON.stringify(some))]
   ]
@@ -206,14 +207,20 @@ export const fromAgent = <E>(
     }
     const extent = yield* extentBetween(agent, nothing.seq, progress.seq)
     const from = extent.rows === progress.rows && extent.sum === progress.sum ? progress : nothing
-    const looked = yield* agent.unsafe<Found>(...openStatement(from, tried))
+    const rows = yield* agent.unsafe<Found>(...openStatement(from, tried))
+    const isFull = rows.length === entryLimit
+    // What the agent notes for itself goes nowhere.
+    const looked = rows.filter(({ kind }) => kind !== "task_log")
     const found = new Set(looked.map(nameOf))
     const settled = yield* settledAmong(looked.map(nameOf))
     const open = looked.filter((row) => !settled.has(nameOf(row)))
     const numbers = (all: ReadonlyArray<Found>) => all.map(({ seq }) => seq).filter(isNumber)
-    const isFull = looked.length === entryLimit
-    const seq = Math.max(from.seq, ...numbers(looked))
-    const added = seq === from.seq ? nothing : yield* extentBetween(agent, from.seq, seq)
+    const seq = Math.max(from.seq, ...numbers(rows))
+    const later = numbers(rows).filter((number) => number > from.seq)
+    // Of several with the last number, only a table without its key can have some that are not among these.
+    const added = isFull
+      ? yield* extentBetween(agent, from.seq, seq)
+      : { rows: later.length, sum: later.reduce((sum, number) => sum + number, 0) }
     // Those that were open and are settled now leave room for others.
     const isRoom = numbers(open).filter((number) => number <= from.seq).length < from.open.length
     return {

@@ -68,11 +68,11 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
     ) => Effect.Effect<SqlClient, StorageError, Scope.Scope>
     /**
      * A program in one transaction on inbound.db: `BEGIN IMMEDIATE`, the program, `COMMIT`. It cannot be
-     * interrupted in between.
+     * interrupted in between. `stamp` is what `inboundStamp` was when the transaction began.
      */
     readonly transaction: <A, E>(
       ref: SessionRef,
-      body: (sql: SqlClient) => Effect.Effect<A, E>,
+      body: (sql: SqlClient, stamp: ChangeStamp) => Effect.Effect<A, E>,
       options?: TransactionOptions
     ) => Effect.Effect<A, Exclude<E, SqlError> | StorageError>
     /**
@@ -109,6 +109,8 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
   )
 }
 
+type Body<A, E> = (sql: SqlClient, stamp: ChangeStamp) => Effect.Effect<A, E>
+
 /** How long what is to be published soon may wait while others have their turn, in milliseconds. */
 const soon = 10
 
@@ -127,7 +129,7 @@ const make = Effect.gen(function* () {
   const openFolder = (ref: SessionRef, subject: Subject) =>
     Effect.flatMap(paths.session(ref), (path) => directories.open(path, subject))
 
-  const inbound = Effect.fnUntraced(function* (ref: SessionRef, operation: string = "SessionDb.inbound") {
+  const openInbound = Effect.fnUntraced(function* (ref: SessionRef, operation: string) {
     const subject: Subject = { operation, resource: "inbound" }
     const folder = yield* openFolder(ref, subject)
     const original = yield* originals.open(ref, subject)
@@ -135,7 +137,7 @@ const make = Effect.gen(function* () {
       unpublished.delete(folder.path)
       return orLogged(ref, copies.publishChanges(folder, original, subject))
     })
-    return original.client
+    return original
   })
 
   /** What is stored is stored, which is what success promises. */
@@ -193,11 +195,11 @@ const make = Effect.gen(function* () {
   )
 
   const inTransaction = <A, E>(
-    sql: SqlClient,
-    body: (sql: SqlClient) => Effect.Effect<A, E>,
+    { client, openedAt }: PrivateHandle,
+    body: Body<A, E>,
     { operation = "SessionDb.transaction", undo = Effect.void }: TransactionOptions
   ) =>
-    sql.withTransaction(body(sql)).pipe(
+    client.withTransaction(Effect.suspend(() => body(client, String(openedAt)))).pipe(
       Effect.onError(() => undo),
       Effect.uninterruptible,
       Effect.catchIf(isSqlError, (error) => Effect.fail(fromSql({ operation, resource: "inbound" })(error)))
@@ -212,29 +214,28 @@ const make = Effect.gen(function* () {
         : directories.within(path, subject, () => Effect.void)
     })
 
-  const transaction = <A, E>(
-    ref: SessionRef,
-    body: (sql: SqlClient) => Effect.Effect<A, E>,
-    options: TransactionOptions = {}
-  ) => {
+  const transaction = <A, E>(ref: SessionRef, body: Body<A, E>, options: TransactionOptions = {}) => {
     const { operation = "SessionDb.transaction", publish = "now" } = options
     const subject: Subject = { operation, resource: "inbound" }
-    if (publish === "now") {
-      return Effect.flatMap(inbound(ref, operation), (sql) => inTransaction(sql, body, options)).pipe(
-        Effect.scoped,
-        Tracing.without
-      )
-    }
-    return Effect.flatMap(folderOf(ref, subject), (folder) =>
-      originals.during(ref, subject, (original) => {
-        const committed = inTransaction(original.client, body, options)
-        return publish === "later"
-          ? committed
-          : Effect.uninterruptible(
-              Effect.zipLeft(committed, publishSoonOrNow(folder, ref, original, subject))
+    switch (publish) {
+      case "now":
+        return Effect.flatMap(openInbound(ref, operation), (original) =>
+          inTransaction(original, body, options)
+        ).pipe(Effect.scoped, Tracing.without)
+      case "soon":
+        return Effect.flatMap(folderOf(ref, subject), (folder) =>
+          originals.during(ref, subject, (original) =>
+            inTransaction(original, body, options).pipe(
+              Effect.zipLeft(publishSoonOrNow(folder, ref, original, subject)),
+              Effect.uninterruptible
             )
-      })
-    ).pipe(Tracing.without)
+          )
+        ).pipe(Tracing.without)
+      case "later":
+        return Tracing.without(
+          originals.during(ref, subject, (original) => inTransaction(original, body, options))
+        )
+    }
   }
 
   const outboundFile = (ref: SessionRef): Effect.Effect<SnapshotOptions, StorageError> =>
@@ -252,7 +253,8 @@ const make = Effect.gen(function* () {
     Effect.flatMap(outboundFile(ref), (file) => snapshots.open(file, { operation, resource: "outbound" }))
 
   return SessionDb.of({
-    inbound,
+    inbound: (ref, operation = "SessionDb.inbound") =>
+      Effect.map(openInbound(ref, operation), ({ client }) => client),
     transaction,
     outbound: (ref, operation) => Effect.map(outboundSnapshot(ref, operation), ({ client }) => client),
     outboundSnapshot,

@@ -72,7 +72,7 @@ export const parse = (text: string): Option.Option<number> => {
  * @since 0.1.0
  * @category formatting
  */
-export const format = (millis: number): string => DateTime.formatIso(DateTime.unsafeMake(millis))
+export const format = (millis: number): string => new Date(millis).toISOString()
 
 /**
  * The stored form of a timestamp that somebody handed over in any form that `parse` reads.

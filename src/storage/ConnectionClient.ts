@@ -36,6 +36,8 @@ export type Rest = Pick<
   "connection" | "reserve" | "withTransaction" | "reactive" | "reactiveMailbox"
 >
 
+const compiler = Statement.makeCompilerSqlite()
+
 const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]: SqlClient.TypeId }
 
 /**
@@ -44,7 +46,7 @@ const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]:
  */
 export const make = (rest: Rest): ConnectionClient => {
   const { connection } = rest
-  const plain = Statement.make(connection, Statement.makeCompilerSqlite(), [], undefined)
+  const plain = Statement.make(connection, compiler, [], undefined)
 
   // What runs when a statement is used as the effect that it is.
   const direct = <A>(statement: Statement.Statement<A>): Statement.Statement<A> =>

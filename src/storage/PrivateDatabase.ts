@@ -51,13 +51,14 @@ export interface PrivateOptions {
 
 /**
  * `bytes` is what the file would be if it were in rollback-journal mode and its log were in it, as the last transaction
- * left it. `version` is as in `PrivateDatabases`.
+ * left it. `version` is as in `PrivateDatabases`, and `openedAt` what it was when the handle was opened.
  *
  * @since 0.1.0
  * @category models
  */
 export interface PrivateHandle {
   readonly client: SqlClient
+  readonly openedAt: number
   readonly bytes: Effect.Effect<Uint8Array, StorageError>
   readonly version: Effect.Effect<number, StorageError>
 }
@@ -113,14 +114,18 @@ const mostKept = 128
  */
 const logPages = 64
 
-interface Taken {
+interface Connected {
   readonly database: Database
   readonly scope: Scope.CloseableScope
 }
 
-interface Kept extends Taken {
+interface Kept extends Connected {
   readonly looks: Looks
   readonly usedAt: number
+}
+
+interface Taken extends Connected {
+  readonly looks: Looks
 }
 
 /** What there is of a database: which file, how long, and all that shows that it was written to. An empty log is none. */
@@ -188,16 +193,18 @@ const make = Effect.gen(function* () {
       })
     })
 
+  const versionAs = (path: string, { all }: Looks): number => {
+    const before = seen.get(path)
+    if (before?.looks === all) return before.version
+    seen.set(path, { looks: all, version: ++versions })
+    return versions
+  }
+
   const versionOf = (path: string, subject: Subject) =>
-    Effect.map(lookAt(path, subject), ({ all }) => {
-      const before = seen.get(path)
-      if (before?.looks === all) return before.version
-      seen.set(path, { looks: all, version: ++versions })
-      return versions
-    })
+    Effect.map(lookAt(path, subject), (looks) => versionAs(path, looks))
 
   /** Closing writes the log into the file, which then looks different and is not. */
-  const close = (path: string, { scope }: Taken) =>
+  const close = (path: string, { scope }: Connected) =>
     Effect.gen(function* () {
       const before = lookNow(path)
       yield* Scope.close(scope, Exit.void)
@@ -284,18 +291,20 @@ const make = Effect.gen(function* () {
     if (known?.looks.inode === looks.inode) {
       yield* restore(check(options, known.database, subject))
       kept.delete(path)
-      return known
+      const changed: Taken = { ...known, looks }
+      return changed
     }
     yield* closeKept(path)
     const scope = yield* Scope.make()
     const database = yield* restore(Scope.extend(connect(options, subject), scope)).pipe(
       Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
     )
-    const taken: Taken = { database, scope }
+    // Connecting may have changed how it looks.
+    const taken: Taken = { database, scope, looks: lookNow(path) ?? looks }
     return taken
   })
 
-  const giveBack = (path: string, { database, scope }: Taken) =>
+  const giveBack = (path: string, { database, scope }: Connected) =>
     Effect.flatMap(Clock.currentTimeMillis, (usedAt) => {
       const looks = lookNow(path)
       if (looks === undefined) return close(path, { database, scope })
@@ -312,6 +321,7 @@ const make = Effect.gen(function* () {
     const noteChanges = () => void (lent.takeChanges() && seen.delete(path))
     const handle: PrivateHandle = {
       client: lent.client,
+      openedAt: versionAs(path, taken.looks),
       bytes: Effect.map(Effect.mapError(taken.database.bytes, fromSql(subject)), DatabaseFile.inRollbackMode),
       version: Effect.suspend(() => {
         noteChanges()

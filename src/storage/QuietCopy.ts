@@ -92,6 +92,10 @@ interface Observed {
   readonly journal: { readonly identity: string; readonly size: bigint } | undefined
 }
 
+/** Its times and length, and what SQLite counts at the beginning of it. */
+const stampOf = (head: Buffer, stats: BigIntStats): ChangeStamp =>
+  `${stats.ino}.${stats.size}.${stats.mtimeNs}.${head.subarray(24, 32).toString("hex")}`
+
 /** The file changed while it was looked at. */
 const changing = (subject: Subject) => new SessionDbUnavailable({ ...subject, reason: "busy" })
 
@@ -193,7 +197,7 @@ export const make = Effect.gen(function* () {
   })
 
   const observedOf = ({ head, stats }: Head, journal: Observed["journal"]): Observed => {
-    const stamp = `${stats.ino}.${stats.size}.${stats.mtimeNs}.${head.subarray(24, 32).toString("hex")}`
+    const stamp = stampOf(head, stats)
     return {
       stamp: journal === undefined ? stamp : `${stamp}${journalMark}${journal.identity}.${journal.size}`,
       head,
@@ -286,10 +290,26 @@ export const make = Effect.gen(function* () {
     return { database: database.pieces, journal: journal.pieces, stamp: after.stamp }
   })
 
-  const copy = (options: QuietCopyOptions, subject: Subject): Effect.Effect<QuietCopy, StorageError> =>
+  const copySlowly = (options: QuietCopyOptions, subject: Subject): Effect.Effect<QuietCopy, StorageError> =>
     Effect.catchIf(copyOnce(options, subject), isChanging, () =>
       Effect.retry(copyOnce(options, subject), { schedule: untilQuiet(options.patience), while: isChanging })
     )
+
+  /** In one go if the file is short and at rest, which it mostly is. */
+  const copy = (options: QuietCopyOptions, subject: Subject): Effect.Effect<QuietCopy, StorageError> =>
+    Effect.suspend(() => {
+      const { directory, limit, name, schemaVersion = Number.POSITIVE_INFINITY, view } = options
+      const journal = DatabaseFile.journalName(name)
+      const quiet =
+        view === "local" ? calls.readQuiet(directory, name, journal, Math.min(limit, pieceBytes)) : undefined
+      if (quiet === undefined) return copySlowly(options, subject)
+      const { bytes, stats } = quiet
+      return Effect.flatMap(DatabaseFile.check(bytes, schemaVersion, subject), ({ pageSize, pages }) =>
+        bytes.length < pages * pageSize
+          ? copySlowly(options, subject)
+          : Effect.succeed({ database: [bytes], journal: undefined, stamp: stampOf(bytes, stats) })
+      )
+    })
 
   const stamp = (options: QuietCopyOptions, subject: Subject) =>
     directories.within(options.directory, subject, (directory) =>

@@ -57,6 +57,17 @@ export const isDirectory = ({ mode }: Glance): boolean =>
   (mode & Fs.constants.S_IFMT) === Fs.constants.S_IFDIR
 
 /**
+ * What a file had, and what the system said of it, while nobody wrote to it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Quiet {
+  readonly bytes: Buffer
+  readonly stats: Fs.BigIntStats
+}
+
+/**
  * @since 0.1.0
  * @category tags
  */
@@ -74,6 +85,17 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
      * effect, because that costs several times what the call does, and it is asked of all sessions again and again.
      */
     readonly glance: (path: string) => Glance | undefined
+    /**
+     * The bytes of a regular file with one link, in a directory that is no link, if nobody wrote to it meanwhile and there
+     * was nothing named `journal` beside it; undefined otherwise, and if it has more than `atMost` bytes or anything
+     * fails. Like `glance`, for what is done for each message.
+     */
+    readonly readQuiet: (
+      directory: string,
+      name: string,
+      journal: string,
+      atMost: number
+    ) => Quiet | undefined
     /** Milliseconds of a clock that only goes on, and that nobody sets. Goes with `glance`. */
     readonly uptime: () => number
     readonly realpath: (path: string) => Call<string>
@@ -108,7 +130,7 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
    * @since 0.1.0
    */
   static readonly layer: Layer.Layer<SystemCalls> = Layer.sync(SystemCalls, () => ({
-    descriptors: Fs.existsSync("/proc/self/fd") ? "/proc/self/fd" : undefined,
+    descriptors,
     open: (path, flags, mode) => attempt("open", () => Fs.openSync(path, flags, mode)),
     close: (fd) => Effect.sync(() => Fs.closeSync(fd)),
     fstat: (fd) => attempt("fstat", () => Fs.fstatSync(fd, { bigint: true })),
@@ -121,6 +143,7 @@ export class SystemCalls extends Context.Tag("effect-airlock/SystemCalls")<
         return undefined
       }
     },
+    readQuiet: readQuietBy(Fs),
     uptime: () => performance.now(),
     realpath: (path) => attempt("realpath", () => Fs.realpathSync.native(path)),
     read: (fd, buffer, position) =>
@@ -164,6 +187,53 @@ const failed = (call: string, cause: unknown): SystemCallError =>
 
 const attempt = <A>(call: string, run: () => A): Call<A> =>
   Effect.try({ try: run, catch: (cause) => failed(call, cause) })
+
+const descriptors = Fs.existsSync("/proc/self/fd") ? "/proc/self/fd" : undefined
+
+/**
+ * `readQuiet` by certain functions of the file system.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const readQuietBy =
+  (
+    fs: Pick<typeof Fs, "openSync" | "fstatSync" | "lstatSync" | "readSync" | "closeSync">
+  ): SystemCalls["Type"]["readQuiet"] =>
+  (directory, name, journal, atMost) => {
+    if (descriptors === undefined) return undefined
+    const opened: Array<number> = []
+    const open = (path: string, as: number) => {
+      const fd = fs.openSync(path, as)
+      opened.push(fd)
+      return fd
+    }
+    try {
+      const folder = `${descriptors}/${open(directory, flags.directory)}`
+      const fd = open(`${folder}/${name}`, flags.read)
+      const read = (bytes: Buffer) => fs.readSync(fd, bytes, 0, bytes.length, 0) === bytes.length
+      const hasJournal = () => fs.lstatSync(`${folder}/${journal}`, { throwIfNoEntry: false }) !== undefined
+      const before = fs.fstatSync(fd, { bigint: true })
+      if (!before.isFile() || before.nlink > 1n || before.size > atMost) return undefined
+      const bytes = Buffer.allocUnsafeSlow(Number(before.size))
+      const head = Buffer.allocUnsafe(Math.min(bytes.length, headBytes))
+      const again = Buffer.allocUnsafe(head.length)
+      // Before, the head and then the journal, after, the journal and then the head, as in `QuietCopy`.
+      if (!read(head) || hasJournal() || !read(bytes) || hasJournal()) return undefined
+      const stats = fs.fstatSync(fd, { bigint: true })
+      const isSame = stats.size === before.size && stats.mtimeNs === before.mtimeNs && read(again)
+      return isSame && head.equals(again) && head.equals(bytes.subarray(0, head.length))
+        ? { bytes, stats }
+        : undefined
+    } catch {
+      return undefined
+    } finally {
+      for (const fd of opened) fs.closeSync(fd)
+    }
+  }
+
+/** Where a database has what changes with each commit. */
+const headBytes = 100
 
 const firstNames = (path: string, atMost: number): ReadonlyArray<string> => {
   const directory = Fs.opendirSync(path)

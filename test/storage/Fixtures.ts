@@ -32,7 +32,8 @@ export const layerWith = (
       Layer.merge(
         Layer.effect(
           SystemCalls,
-          Effect.map(SystemCalls, (calls) => ({ ...calls, ...replace(calls) }))
+          // What is replaced is asked step by step.
+          Effect.map(SystemCalls, (calls) => ({ ...calls, readQuiet: () => undefined, ...replace(calls) }))
         ).pipe(Layer.provide(SystemCalls.layer)),
         SqliteDriver.layer
       )

@@ -8,7 +8,7 @@ import { OwnDatabases } from "../../src/storage/OwnDatabase.js"
 import type { Snapshot, SnapshotOptions } from "../../src/storage/Snapshot.js"
 import { Snapshots } from "../../src/storage/Snapshot.js"
 import * as StorageLayer from "../../src/storage/StorageLayer.js"
-import { pause, SystemCallError } from "../../src/storage/SystemCalls.js"
+import { pause, readQuietBy, SystemCallError } from "../../src/storage/SystemCalls.js"
 import * as Raw from "../support/Raw.js"
 import * as Fixtures from "./Fixtures.js"
 
@@ -595,10 +595,38 @@ describe("a snapshot of a file that changes meanwhile", () => {
     read: (...parameters) => around(calls.read(...parameters)),
     list: (path) => around(calls.list(path))
   }))
+  const beforeIt = <F extends (...parameters: never) => unknown>(call: F): F =>
+    new Proxy(call, {
+      apply: (target, self, parameters) => {
+        if (--pending.countdown === 0) pending.change()
+        return Reflect.apply(target, self, parameters) as unknown
+      }
+    })
+  const inOneGo = { read: 0, not: 0 }
+  const interruptingOneGo = Fixtures.layerWith(() => {
+    const readQuiet = readQuietBy({
+      openSync: beforeIt(Fs.openSync),
+      fstatSync: beforeIt(Fs.fstatSync),
+      lstatSync: beforeIt(Fs.lstatSync),
+      readSync: beforeIt(Fs.readSync),
+      closeSync: beforeIt(Fs.closeSync)
+    })
+    return {
+      readQuiet: (...file) => {
+        const quiet = readQuiet(...file)
+        inOneGo[quiet === undefined ? "not" : "read"]++
+        return quiet
+      }
+    }
+  })
 
-  for (const view of views) {
+  const ways = [
+    ...views.map((view) => [`view "${view}"`, view, interrupting] as const),
+    ["in one go", "local", interruptingOneGo] as const
+  ]
+  for (const [way, view, layer] of ways) {
     for (const [what, before, meanwhile, states] of changes) {
-      testWith(interrupting)(`is one state that existed, whenever ${what}, view "${view}"`, ({ path }) =>
+      testWith(layer)(`is one state that existed, whenever ${what}, ${way}`, ({ path }) =>
         Effect.gen(function* () {
           Raw.exec(path, "PRAGMA synchronous = OFF; DELETE FROM t WHERE id > 40; VACUUM")
           const whole = Fs.readFileSync(path)
@@ -626,6 +654,11 @@ describe("a snapshot of a file that changes meanwhile", () => {
       )
     }
   }
+
+  it("was read in one go some times, and some not", () => {
+    expect(inOneGo.read).toBeGreaterThan(10)
+    expect(inOneGo.not).toBeGreaterThan(10)
+  })
 
   withCalls((calls) => ({
     read: (fd, buffer, position) => {

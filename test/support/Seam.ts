@@ -41,7 +41,7 @@ const calls = (seam: Seam, isPrivate: (path: string) => boolean) =>
       (changes.includes(name) || (name === "open" && mode === flags.create)) && !isPrivate(String(path))
     const wrapped = Object.entries(calls).map(([name, call]) => [
       name,
-      typeof call === "function" && !["close", "glance", "uptime"].includes(name)
+      typeof call === "function" && !["close", "glance", "readQuiet", "uptime"].includes(name)
         ? (...parameters: ReadonlyArray<unknown>) =>
             Effect.suspend(() => {
               const code = seam({ of: "files", name, isChange: isChange(name, parameters) })
@@ -54,7 +54,11 @@ const calls = (seam: Seam, isPrivate: (path: string) => boolean) =>
     return {
       ...(Object.fromEntries(wrapped) as SystemCalls["Type"]),
       glance: (path) =>
-        seam({ of: "files", name: "glance", isChange: false }) === undefined ? calls.glance(path) : undefined
+        seam({ of: "files", name: "glance", isChange: false }) === undefined ? calls.glance(path) : undefined,
+      readQuiet: (...file) =>
+        seam({ of: "files", name: "readQuiet", isChange: false }) === undefined
+          ? calls.readQuiet(...file)
+          : undefined
     } satisfies SystemCalls["Type"]
   })
 

@@ -197,10 +197,10 @@ const make = Effect.gen(function* () {
   const inTransaction = <A, E>(
     { client, openedAt }: PrivateHandle,
     body: Body<A, E>,
-    { operation = "SessionDb.transaction", undo = Effect.void }: TransactionOptions
+    { operation = "SessionDb.transaction", undo }: TransactionOptions
   ) =>
     client.withTransaction(Effect.suspend(() => body(client, String(openedAt)))).pipe(
-      Effect.onError(() => undo),
+      (done) => (undo === undefined ? done : Effect.onError(done, () => undo)),
       Effect.uninterruptible,
       Effect.catchIf(isSqlError, (error) => Effect.fail(fromSql({ operation, resource: "inbound" })(error)))
     )

@@ -12,17 +12,20 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Tracing from "./Tracing.js"
 
 /**
- * `connection` is for one statement, which waits for its turn if it has to.
+ * `connectionOf` is for one statement of a fiber, which waits for its turn if it has to; undefined if there is none any
+ * more, of which `connection` says why.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ConnectionClient extends SqlClient.SqlClient {
   readonly connection: Effect.Effect<Connection, SqlError>
+  readonly connectionOf: (fiber: Fiber.RuntimeFiber<unknown, unknown>) => Connection | undefined
 }
 
 /**
@@ -33,7 +36,7 @@ export interface ConnectionClient extends SqlClient.SqlClient {
  */
 export type Rest = Pick<
   ConnectionClient,
-  "connection" | "reserve" | "withTransaction" | "reactive" | "reactiveMailbox"
+  "connection" | "connectionOf" | "reserve" | "withTransaction" | "reactive" | "reactiveMailbox"
 >
 
 const compiler = Statement.makeCompilerSqlite()
@@ -45,7 +48,7 @@ const typed: Pick<SqlClient.SqlClient, SqlClient.TypeId> = { [SqlClient.TypeId]:
  * @category constructors
  */
 export const make = (rest: Rest): ConnectionClient => {
-  const { connection } = rest
+  const { connection, connectionOf } = rest
   const plain = Statement.make(connection, compiler, [], undefined)
 
   // What runs when a statement is used as the effect that it is.
@@ -56,7 +59,9 @@ export const make = (rest: Rest): ConnectionClient => {
           const isSeen = Tracing.isOn(fiber) || Option.isSome(fiber.getFiberRef(Statement.currentTransformer))
           if (isSeen) return statement.withoutTransform
           const [sql, parameters] = statement.compile()
-          return Effect.flatMap(connection, (one) => one.execute(sql, parameters, undefined))
+          const run = (one: Connection) => one.execute(sql, parameters, undefined)
+          const one = connectionOf(fiber)
+          return one === undefined ? Effect.flatMap(connection, run) : run(one)
         })
     })
 

@@ -59,6 +59,10 @@ export const make = (under: ConnectionClient.ConnectionClient): Lent => {
 
   const client = ConnectionClient.make({
     connection: ifOpen(Effect.map(under.connection, noting)),
+    connectionOf: (fiber) => {
+      const connection = isOpen ? under.connectionOf(fiber) : undefined
+      return connection === undefined ? undefined : noting(connection)
+    },
     reserve: ifOpen(Effect.map(under.reserve, noting)),
     withTransaction: <A, E, R>(body: Effect.Effect<A, E, R>) =>
       ifOpen(

@@ -9,7 +9,6 @@
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -119,9 +118,10 @@ interface Connected {
   readonly scope: Scope.CloseableScope
 }
 
+/** `round`: of closing what nobody uses, in which it was used last. */
 interface Kept extends Connected {
   readonly looks: Looks
-  readonly usedAt: number
+  readonly round: number
 }
 
 interface Taken extends Connected {
@@ -158,6 +158,7 @@ const make = Effect.gen(function* () {
   const seen = new Map<string, Seen>()
   const someKept = yield* Effect.makeLatch()
   let versions = 0
+  let round = 0
 
   const lookNow = (path: string): Looks | undefined => {
     const file = calls.glance(path)
@@ -264,20 +265,18 @@ const make = Effect.gen(function* () {
       return known !== undefined && kept.delete(path) ? close(path, known) : Effect.void
     })
 
+  /** A kept connection to a file at which nobody else has been meanwhile. */
+  const takeUnchanged = (path: string): Taken | undefined => {
+    const known = kept.get(path)
+    if (known === undefined || known.looks.all !== lookNow(path)?.all) return undefined
+    kept.delete(path)
+    return known
+  }
+
   /**
    * A connection that may be used: a kept one, if it is on the file that the path has now. It can be interrupted where
    * `restore` says so, and never between having a connection and answering it.
    */
-  const take = (options: PrivateOptions, subject: Subject, restore: Restore) => {
-    const { path } = options
-    const looks = lookNow(path)
-    const known = kept.get(path)
-    if (looks !== undefined && known?.looks.all === looks.all && kept.delete(path)) {
-      return Effect.succeed<Taken>(known)
-    }
-    return Tracing.without(takeChanged(options, subject, restore))
-  }
-
   const takeChanged = Effect.fnUntraced(function* (
     options: PrivateOptions,
     subject: Subject,
@@ -304,15 +303,19 @@ const make = Effect.gen(function* () {
     return taken
   })
 
-  const giveBack = (path: string, { database, scope }: Connected) =>
-    Effect.flatMap(Clock.currentTimeMillis, (usedAt) => {
-      const looks = lookNow(path)
-      if (looks === undefined) return close(path, { database, scope })
-      kept.set(path, { database, scope, looks, usedAt })
-      someKept.unsafeOpen()
-      const [longestUnused] = kept.keys()
-      return kept.size > mostKept && longestUnused !== undefined ? closeKept(longestUnused) : Effect.void
-    })
+  /** Keeps a connection, and answers that it did; or not, if it cannot be told what it is to. */
+  const keep = (path: string, { database, scope }: Connected): boolean => {
+    const looks = lookNow(path)
+    if (looks === undefined) return false
+    kept.set(path, { database, scope, looks, round })
+    someKept.unsafeOpen()
+    return true
+  }
+
+  const closeTooMany = Effect.suspend(() => {
+    const [longestUnused] = kept.keys()
+    return kept.size > mostKept && longestUnused !== undefined ? closeKept(longestUnused) : Effect.void
+  })
 
   /** A handle, and how it ends. */
   const lend = (path: string, subject: Subject, taken: Taken, leave: () => void) => {
@@ -328,23 +331,30 @@ const make = Effect.gen(function* () {
         return versionOf(path, subject)
       })
     }
-    const giveOrClose = Effect.suspend(() => {
+    const end = Effect.suspend(() => {
       lent.end()
       noteChanges()
-      return lent.isAsBefore() ? giveBack(path, taken) : close(path, taken)
+      if (!lent.isAsBefore() || !keep(path, taken)) {
+        return Effect.ensuring(close(path, taken), Effect.sync(leave))
+      }
+      leave()
+      return closeTooMany
     })
-    return { handle, end: Effect.ensuring(giveOrClose, Effect.sync(leave)) }
+    return { handle, end }
   }
 
   /** Belongs where nothing can be interrupted but what `restore` says. */
   const borrow = (options: PrivateOptions, subject: Subject, restore: Restore) =>
-    Effect.flatMap(FilePermit.take(options.path, subject, restore), (leave) =>
-      take(options, subject, restore).pipe(
+    Effect.flatMap(FilePermit.take(options.path, subject, restore), (leave) => {
+      const { path } = options
+      const unchanged = takeUnchanged(path)
+      if (unchanged !== undefined) return Effect.succeed(lend(path, subject, unchanged, leave))
+      return Tracing.without(takeChanged(options, subject, restore)).pipe(
         // What a failed attempt holds is let go at once, so that it can be tried again in the same scope.
         Effect.onError(() => Effect.sync(leave)),
-        Effect.map((taken) => lend(options.path, subject, taken, leave))
+        Effect.map((taken) => lend(path, subject, taken, leave))
       )
-    )
+    })
 
   const open = (options: PrivateOptions, subject: Subject) =>
     Effect.uninterruptibleMask((restore) =>
@@ -368,12 +378,12 @@ const make = Effect.gen(function* () {
     )
 
   const closeUnused = Effect.gen(function* () {
-    const now = yield* Clock.currentTimeMillis
-    for (const [path, { usedAt }] of kept) {
-      if (Math.abs(now - usedAt) < Duration.toMillis(idleTime)) continue
+    for (const [path, one] of kept) {
+      if (one.round === round) continue
       yield* closeKept(path)
       yield* pause
     }
+    round++
     if (kept.size === 0) yield* someKept.close
   })
   yield* Effect.forkScoped(

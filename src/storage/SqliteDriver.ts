@@ -24,6 +24,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import * as Layer from "effect/Layer"
@@ -136,23 +137,25 @@ const connect = Effect.fnUntraced(function* (options: ConnectOptions, calls: Sys
 
   const currentOf = (all: ReadonlyArray<Transaction>) =>
     all.findLast((transaction) => transaction.connection === connection && !transaction.ended)
-  const current = Effect.map(FiberRef.get(transactions), currentOf)
-  const acquirer: Connection.Acquirer = Effect.flatMap(current, (transaction) =>
-    Effect.as(transaction === undefined ? Turn.take(queue) : Effect.void, connection)
+  const current = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => currentOf(fiber.getFiberRef(transactions))
+  const acquirer: Connection.Acquirer = Effect.withFiberRuntime((fiber) =>
+    Effect.as(current(fiber) === undefined ? Turn.take(queue) : Effect.void, connection)
   )
   // A statement keeps its turn while it waits for a lock, or it would get into somebody else's transaction.
   const inTurn = ConnectionClient.around(connection, (_, run) => Turn.during(queue)(run))
   const withTransaction = <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
-    Effect.flatMap(current, (outer) =>
-      outer === undefined
+    Effect.withFiberRuntime((fiber) => {
+      const outer = current(fiber)
+      return outer === undefined
         ? Turn.during(queue)(within({ connection, depth: 0, ended: false }, body))
         : within({ connection, depth: outer.depth + 1, ended: false }, body)
-    )
+    })
+  const connectionOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>) =>
+    current(fiber) === undefined ? inTurn : connection
 
   const client = ConnectionClient.make({
-    connection: Effect.withFiberRuntime((fiber) =>
-      Effect.succeed(currentOf(fiber.getFiberRef(transactions)) === undefined ? inTurn : connection)
-    ),
+    connection: Effect.withFiberRuntime((fiber) => Effect.succeed(connectionOf(fiber))),
+    connectionOf,
     reserve: acquirer,
     withTransaction,
     reactive: driver.reactive,

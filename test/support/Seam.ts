@@ -84,6 +84,10 @@ const client = (seam: Seam, under: Database): Database => {
     )
   const wrapped = ConnectionClient.make({
     connection: Effect.map(under.connection, before),
+    connectionOf: (fiber) => {
+      const connection = under.connectionOf(fiber)
+      return connection === undefined ? undefined : before(connection)
+    },
     reserve: Effect.map(under.reserve, before),
     // The last step is the one before COMMIT.
     withTransaction: <A, E, R>(body: Effect.Effect<A, E, R>) =>

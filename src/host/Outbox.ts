@@ -6,7 +6,6 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Path from "node:path"
 import type { StorageError, UnsafePath } from "../protocol/AirlockError.js"
 import * as AttachmentName from "../protocol/AttachmentName.js"
 import type { SessionRef } from "../protocol/Session.js"
@@ -137,10 +136,9 @@ const make = Effect.gen(function* () {
   const clear = (ref: SessionRef, messageId: string, operation: string) =>
     Effect.gen(function* () {
       const subject: Subject = { operation, resource: "outbox" }
-      const folder = yield* messageFolder(operation, messageId)
       // Most messages have no files.
-      const path = Path.join(yield* paths.session(ref), SessionLayout.outbox, folder)
-      if (calls.glance(path) === nothing) return
+      if (calls.glance(yield* paths.outbox(ref, messageId)) === nothing) return
+      const folder = yield* messageFolder(operation, messageId)
       yield* Effect.scoped(
         Effect.flatMap(openOutbox(ref, subject), (outbox) => directories.remove(outbox, folder, subject))
       )

@@ -60,12 +60,12 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
           ? Effect.succeed([agentGroupId, sessionId] as const)
           : Effect.fail(notSegment("SessionPaths.session", unsafe))
       }
-      const session = (ref: SessionRef) => Effect.map(names(ref), (own) => Path.join(base, ...own))
+      const session = (ref: SessionRef) => Effect.map(names(ref), (own) => below(base, ...own))
       const inside = (name: string) => (ref: SessionRef) =>
-        Effect.map(session(ref), (folder) => Path.join(folder, name))
+        Effect.map(session(ref), (folder) => below(folder, name))
       const ofMessage = (name: string) => (ref: SessionRef, messageId: string) =>
         Effect.zipWith(session(ref), messageFolder(`SessionPaths.${name}`, messageId), (folder, own) =>
-          Path.join(folder, name, own)
+          below(folder, name, own)
         )
       return {
         base,
@@ -73,8 +73,7 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
         central: Path.join(dataDir, SessionLayout.central),
         session,
         inbound: inside(SessionLayout.inbound),
-        original: (ref) =>
-          Effect.map(names(ref), (own) => Path.join(originals, ...own, SessionLayout.inbound)),
+        original: (ref) => Effect.map(names(ref), (own) => below(originals, ...own, SessionLayout.inbound)),
         outbound: inside(SessionLayout.outbound),
         heartbeat: inside(SessionLayout.heartbeat),
         inbox: ofMessage(SessionLayout.inbox),
@@ -83,6 +82,9 @@ export class SessionPaths extends Context.Tag("effect-airlock/SessionPaths")<
     })
   )
 }
+
+/** What `Path.join` makes of names, several times as fast. */
+const below = (folder: string, ...names: ReadonlyArray<string>): string => [folder, ...names].join(Path.sep)
 
 const notSegment = (operation: string, id: string): UnsafePath =>
   new UnsafePath({ operation, path: id, reason: "not-a-segment" })

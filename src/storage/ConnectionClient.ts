@@ -65,20 +65,13 @@ export const make = (rest: Rest): ConnectionClient => {
         })
     })
 
-  const statements: Statement.Constructor = Object.assign(
-    ((text: TemplateStringsArray | string, ...parameters: ReadonlyArray<unknown>) =>
-      typeof text === "string" ? plain(text) : direct(plain(text, ...parameters))) as Statement.Constructor,
-    {
-      ...plain,
-      unsafe: <A extends object>(text: string, parameters?: ReadonlyArray<unknown>) =>
-        direct(plain.unsafe<A>(text, parameters))
-    }
-  )
-  const client: ConnectionClient = Object.assign(statements, {
-    ...typed,
-    ...rest,
+  const statement = ((text: TemplateStringsArray | string, ...parameters: ReadonlyArray<unknown>) =>
+    typeof text === "string" ? plain(text) : direct(plain(text, ...parameters))) as Statement.Constructor
+  const client: ConnectionClient = Object.assign(statement, plain, typed, rest, {
+    unsafe: <A extends object>(text: string, parameters?: ReadonlyArray<unknown>) =>
+      direct(plain.unsafe<A>(text, parameters)),
     // `Object.assign` makes the statements into the client: they are one object.
-    safe: statements as ConnectionClient,
+    safe: statement as ConnectionClient,
     withoutTransforms: () => client
   })
   return client

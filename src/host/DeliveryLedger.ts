@@ -65,7 +65,8 @@ type Write = Effect.Effect<void, SqlError>
 export const textOf = ({ id, source }: MessageKey): string => `${source}/${id}`
 
 /**
- * What was tried and is neither delivered nor failed, and how many messages are in the list of failures.
+ * What was tried and is neither delivered nor failed, how many messages are in the list of failures, and how many direct
+ * replies are not settled.
  *
  * @since 0.1.0
  * @category models
@@ -73,6 +74,7 @@ export const textOf = ({ id, source }: MessageKey): string => `${source}/${id}`
 export interface Standing {
   readonly attempted: ReadonlyArray<Attempted>
   readonly failures: number
+  readonly replies: number
 }
 
 /**
@@ -81,14 +83,24 @@ export interface Standing {
  */
 export const standing = (own: SqlClient): Effect.Effect<Standing, SqlError> =>
   Effect.map(
-    own<Attempted & { readonly failures: number | null }>`SELECT source, message_id AS id, state, attempts,
-        attempted_at AS attemptedAt, next_at AS nextAt, reason, NULL AS failures
+    own<
+      Attempted & { readonly failures: number | null; readonly replies: number }
+    >`SELECT source, message_id AS id,
+        state, attempts, attempted_at AS attemptedAt, next_at AS nextAt, reason, NULL AS failures, 0 AS replies
       FROM airlock_delivery WHERE state <> 'failed'
-      UNION ALL SELECT '', '', '', 0, NULL, NULL, NULL, count(*) FROM airlock_delivery WHERE state = 'failed'`,
-    (rows) => ({
-      attempted: rows.flatMap(({ failures, ...attempted }) => (failures === null ? [attempted] : [])),
-      failures: rows.reduce((sum, { failures }) => sum + (failures ?? 0), 0)
-    })
+      UNION ALL SELECT '', '', '', 0, NULL, NULL, NULL,
+        (SELECT count(*) FROM airlock_delivery WHERE state = 'failed'),
+        (SELECT count(*) FROM airlock_direct WHERE status = 'pending')`,
+    (rows) => {
+      const [counts] = rows.filter(({ failures }) => failures !== null)
+      return {
+        attempted: rows.flatMap(({ attemptedAt, attempts, failures, id, nextAt, reason, source, state }) =>
+          failures === null ? [{ source, id, state, attempts, attemptedAt, nextAt, reason }] : []
+        ),
+        failures: counts?.failures ?? 0,
+        replies: counts?.replies ?? 0
+      }
+    }
   )
 
 /**

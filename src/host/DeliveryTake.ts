@@ -150,7 +150,7 @@ export const make = (operation: string) =>
     const plan = Effect.fnUntraced(function* (memory: Memory, now: number, own: SqlClient, agent: SqlClient) {
       const ofAgent = <A>(query: Effect.Effect<A, SqlError>) =>
         Effect.mapError(query, fromSql({ operation, resource: "outbound" }))
-      const { attempted, failures: failed } = yield* DeliveryLedger.standing(own)
+      const { attempted, failures: failed, replies } = yield* DeliveryLedger.standing(own)
       // Each failure stays in the host's own file, whatever the agent does with its row.
       if (failed >= limits.failures) {
         return yield* new SessionDbUnavailable({ operation, resource: "outbound", reason: "too-large" })
@@ -161,7 +161,7 @@ export const make = (operation: string) =>
         settledAmong: (ids) =>
           Effect.mapError(DeliveryLedger.settledAmong(own, ids), fromSql({ operation, resource: "inbound" }))
       }).pipe(Effect.catchTag("SqlError", (error) => ofAgent(Effect.fail(error))))
-      const entries = [...fromAgent.entries, ...(yield* OutboundQueue.fromHost(own))]
+      const entries = [...fromAgent.entries, ...(replies === 0 ? [] : yield* OutboundQueue.fromHost(own))]
       const planned = DeliveryPlan.make({
         entries,
         attempted,

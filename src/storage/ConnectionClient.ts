@@ -67,7 +67,9 @@ export const make = (rest: Rest): ConnectionClient => {
 
   const statement = ((text: TemplateStringsArray | string, ...parameters: ReadonlyArray<unknown>) =>
     typeof text === "string" ? plain(text) : direct(plain(text, ...parameters))) as Statement.Constructor
-  const client: ConnectionClient = Object.assign(statement, plain, typed, rest, {
+  const client: ConnectionClient = Object.assign(statement, plain, {
+    ...typed,
+    ...rest,
     unsafe: <A extends object>(text: string, parameters?: ReadonlyArray<unknown>) =>
       direct(plain.unsafe<A>(text, parameters)),
     // `Object.assign` makes the statements into the client: they are one object.

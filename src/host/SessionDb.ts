@@ -15,6 +15,7 @@ import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Tables from "../protocol/Tables.js"
 import * as Closing from "../storage/Closing.js"
 import type { PrivateHandle } from "../storage/PrivateDatabase.js"
+import * as FilePermit from "../storage/FilePermit.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { ChangeStamp, Snapshot, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
@@ -34,8 +35,8 @@ export type { ChangeStamp, Snapshot } from "../storage/Snapshot.js"
  * - `undo`: takes back what the program did outside of the database; it runs if the transaction does not commit, before
  *   anybody is told
  * - `publish`: when the agent sees what the program did, because copying the database for it takes as long as the database
- *   is long. `now` (the default): before anybody is told; `soon`: right after, once for all that is committed within a few
- *   milliseconds, and before the layer is closed; `later`: with the next change or look, for what no agent waits for
+ *   is long. `now` (the default): before anybody is told; `soon`: right after, once for all that is committed within 50
+ *   milliseconds if it comes without a break, and before the layer is closed; `later`: with the next change or look, for what no agent waits for
  *
  * @since 0.1.0
  * @category models
@@ -112,7 +113,7 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
 type Body<A, E> = (sql: SqlClient, stamp: ChangeStamp) => Effect.Effect<A, E>
 
 /** How long what is to be published soon may wait while others have their turn, in milliseconds. */
-const soon = 10
+const soon = 50
 
 const make = Effect.gen(function* () {
   const { limits, patience } = yield* AirlockConfig
@@ -124,7 +125,7 @@ const make = Effect.gen(function* () {
   const calls = yield* SystemCalls
   const scope = yield* Effect.scope
   /** What is to be published soon, and since when, by the session's folder. */
-  const unpublished = new Map<string, { readonly ref: SessionRef; readonly since: number }>()
+  const unpublished = new Map<string, number>()
 
   const openFolder = (ref: SessionRef, subject: Subject) =>
     Effect.flatMap(paths.session(ref), (path) => directories.open(path, subject))
@@ -159,26 +160,41 @@ const make = Effect.gen(function* () {
   }
 
   const isEarly = (folder: string): boolean => {
-    const since = unpublished.get(folder)?.since
+    const since = unpublished.get(folder)
     return since === undefined || calls.uptime() - since < soon
   }
 
-  const publishUnpublished = (folder: string) =>
-    Effect.suspend(() => {
-      const known = unpublished.get(folder)
-      if (known === undefined) return Effect.void
-      return Effect.ensuring(
-        orLogged(known.ref, publish(known.ref)),
-        Effect.sync(() => unpublished.delete(folder))
+  /** Until nobody is about to commit more, but not for long. */
+  const untilQuiet = (ref: SessionRef, folder: string) =>
+    Effect.flatMap(paths.original(ref), (path) => {
+      const turn = FilePermit.during(
+        path,
+        { operation: "SessionDb.publish", resource: "inbound" },
+        Effect.void
       )
+      return Effect.whileLoop({
+        while: () => FilePermit.isTaken(path) && unpublished.has(folder) && isEarly(folder),
+        body: () => Effect.zipRight(turn, pause),
+        step: () => {}
+      })
     })
+
+  const publishUnpublished = (ref: SessionRef, folder: string) =>
+    Effect.suspend(() => (unpublished.has(folder) ? orLogged(ref, publish(ref)) : Effect.void)).pipe(
+      Effect.ensuring(Effect.sync(() => unpublished.delete(folder)))
+    )
 
   const publishSoon = (folder: string, ref: SessionRef) =>
     Effect.suspend(() => {
       if (unpublished.has(folder)) return Effect.void
-      unpublished.set(folder, { ref, since: calls.uptime() })
-      // The layer's end waits for it.
-      return Effect.forkIn(Effect.uninterruptible(Effect.zipRight(pause, publishUnpublished(folder))), scope)
+      unpublished.set(folder, calls.uptime())
+      return pause.pipe(
+        Effect.zipRight(Effect.ignore(untilQuiet(ref, folder))),
+        Effect.zipRight(publishUnpublished(ref, folder)),
+        // The layer's end waits for it.
+        Effect.uninterruptible,
+        Effect.forkIn(scope)
+      )
     })
 
   const publish = Effect.fnUntraced(

@@ -122,6 +122,14 @@ export const during = <A, E, R>(
   )
 
 /**
+ * Whether somebody in this process holds the file at `path` (absolute).
+ *
+ * @since 0.1.0
+ * @category inspection
+ */
+export const isTaken = (path: string): boolean => queues.has(path)
+
+/**
  * How many files are held or waited for in this process.
  *
  * @since 0.1.0

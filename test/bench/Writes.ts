@@ -147,30 +147,34 @@ const spread = both({
 
 const attachment = both({
   name: "write-attachment",
-  what: "one message with 1 MiB of bytes as an attachment, to a session that has up to 20; one fsync more on both sides",
+  what: "one message with 1 MiB of bytes as an attachment after the other, to a session that has up to 20; one fsync more on both sides",
   unit: "µs per message",
   atMost: 1.25,
-  rounds: { warmUp: 10, rounds: 150 },
+  rounds: { warmUp: 10, rounds: 60 },
   sides: Effect.gen(function* () {
     const { baseline, ours } = yield* Place.both("write-attachment")
-    const { mine, theirs } = sessions(ours, baseline, 20)
+    const per = 5
+    const { mine, theirs } = sessions(ours, baseline, 20 / per)
     const data = new Uint8Array(1024 * 1024).map((_, index) => (index * 31) % 251)
     const file = { name: "picture.png", data }
     return {
-      per: 1,
+      per,
       ours: {
         before: mine.prepare,
-        run: Effect.suspend(() =>
-          ours.manager.writeMessage(mine.get(), {
-            ...message(),
-            attachments: [{ name: file.name, source: { bytes: data } }]
-          })
+        run: Effect.repeatN(
+          Effect.suspend(() =>
+            ours.manager.writeMessage(mine.get(), {
+              ...message(),
+              attachments: [{ name: file.name, source: { bytes: data } }]
+            })
+          ),
+          per - 1
         ),
         after: published(ours, () => [mine.get()])
       },
       baseline: {
         before: theirs.prepare,
-        run: times(1, () => baseline.writeWithFile(theirs.get(), message(), file))
+        run: times(per, () => baseline.writeWithFile(theirs.get(), message(), file))
       }
     }
   })

@@ -207,7 +207,13 @@ describe("what was just written", () => {
       time,
       folder,
       end: Scope.close(scope, Exit.void),
-      write: (id: string) => manager.writeMessage(session, { id, kind: "chat", content: "x" }),
+      write: (id: string, ...files: ReadonlyArray<string>) =>
+        manager.writeMessage(session, {
+          id,
+          kind: "chat",
+          content: "x",
+          attachments: files.map((name) => ({ name, source: { bytes: Buffer.from(name) } }))
+        }),
       ids: () =>
         Raw.query(`${folder}/inbound.db`, "SELECT id FROM messages_in ORDER BY seq").map(({ id }) => id),
       copy: () => Fs.statSync(`${folder}/inbound.db`).ino
@@ -229,11 +235,26 @@ describe("what was just written", () => {
     })
   )
 
-  it.scoped("waits no longer than a few milliseconds for others", () =>
+  it.scoped("waits for what is being written", () =>
+    Effect.gen(function* () {
+      const { copy, end, ids, write } = yield* start
+      const before = copy()
+      yield* write("a")
+      // The event loop has turns while a file is waited for.
+      yield* write("b", "file")
+      yield* write("c", "file")
+      expect(copy()).toBe(before)
+      yield* TestHost.until(() => ids().length > 0)
+      expect(ids()).toEqual(["a", "b", "c"])
+      yield* end
+    })
+  )
+
+  it.scoped("waits no longer than 50 milliseconds for others", () =>
     Effect.gen(function* () {
       const { end, ids, time, write } = yield* start
       yield* write("a")
-      time.now += 9
+      time.now += 49
       yield* write("b")
       expect(ids()).toEqual([])
       time.now += 1

@@ -4,19 +4,22 @@
  * @since 0.1.0
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Scope from "effect/Scope"
 import * as Path from "node:path"
 import type { OutboundRow } from "../protocol/Message.js"
 import type { SessionRef } from "../protocol/Session.js"
+import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbUnavailable } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import * as FilePermit from "../storage/FilePermit.js"
 import { fromSql } from "../storage/StorageFailure.js"
 import * as Addresses from "./Addresses.js"
+import * as AgentMessages from "./AgentMessages.js"
 import type { Limits } from "./AirlockConfig.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import type { Outgoing } from "./DeliveryAttempt.js"
@@ -118,6 +121,14 @@ const withinBytes = <A>(
   return end === -1 ? messages : messages.slice(0, end)
 }
 
+const isSqlError = <E>(error: E | SqlError): error is SqlError => error instanceof SqlError
+
+/** What the agent has written, and how to open the copy of it for more. */
+interface Agent {
+  readonly messages: AgentMessages.AgentMessages
+  readonly open: Effect.Effect<SqlClient, StorageError>
+}
+
 /** How many failures of one look are logged one by one. */
 const mostLogged = 20
 
@@ -147,20 +158,27 @@ export const make = (operation: string) =>
         : undefined
 
     /** What is to be done, from what both files hold. */
-    const plan = Effect.fnUntraced(function* (memory: Memory, now: number, own: SqlClient, agent: SqlClient) {
-      const ofAgent = <A>(query: Effect.Effect<A, SqlError>) =>
-        Effect.mapError(query, fromSql({ operation, resource: "outbound" }))
+    const plan = Effect.fnUntraced(function* (memory: Memory, now: number, own: SqlClient, agent: Agent) {
+      const ofAgent = <A, E>(query: Effect.Effect<A, E | SqlError>) =>
+        Effect.catchIf(query, isSqlError, (error) =>
+          Effect.fail(fromSql({ operation, resource: "outbound" })(error))
+        )
       const { attempted, failures: failed, replies } = yield* DeliveryLedger.standing(own)
       // Each failure stays in the host's own file, whatever the agent does with its row.
       if (failed >= limits.failures) {
         return yield* new SessionDbUnavailable({ operation, resource: "outbound", reason: "too-large" })
       }
-      const fromAgent = yield* OutboundQueue.fromAgent(agent, {
-        progress: memory.progress,
-        tried: attempted.flatMap(({ id, source }) => (source === "agent" ? [id] : [])),
-        settledAmong: (ids) =>
-          Effect.mapError(DeliveryLedger.settledAmong(own, ids), fromSql({ operation, resource: "inbound" }))
-      }).pipe(Effect.catchTag("SqlError", (error) => ofAgent(Effect.fail(error))))
+      const fromAgent = yield* ofAgent(
+        OutboundQueue.fromAgent(agent.messages, {
+          progress: memory.progress,
+          tried: attempted.flatMap(({ id, source }) => (source === "agent" ? [id] : [])),
+          settledAmong: (ids) =>
+            Effect.mapError(
+              DeliveryLedger.settledAmong(own, ids),
+              fromSql({ operation, resource: "inbound" })
+            )
+        })
+      )
       const entries = [...fromAgent.entries, ...(replies === 0 ? [] : yield* OutboundQueue.fromHost(own))]
       const planned = DeliveryPlan.make({
         entries,
@@ -186,8 +204,15 @@ export const make = (operation: string) =>
           message.source === wanted ? (judged.get(DeliveryLedger.textOf(message)) ?? []) : []
         )
       const rows = {
-        agent: yield* ofAgent(OutboundQueue.contents(agent, "messages_out", judgedFrom("agent"), limits)),
-        direct: yield* OutboundQueue.contents(own, "airlock_direct", judgedFrom("direct"), limits)
+        agent: yield* ofAgent(
+          OutboundQueue.contents(agent.open, "messages_out", judgedFrom("agent"), limits)
+        ),
+        direct: yield* OutboundQueue.contents(
+          Effect.succeed(own),
+          "airlock_direct",
+          judgedFrom("direct"),
+          limits
+        )
       }
       // What is being sent may have arrived by now, and only the one who sends it knows.
       const isInHand = (id: string) =>
@@ -244,7 +269,16 @@ export const make = (operation: string) =>
         }
       }
 
-      const { client: agent, stamp } = yield* db.outboundSnapshot(ref, operation)
+      const { client, rowsOf, stamp } = yield* db.outboundCopy(ref, operation)
+      const open = Effect.provideService(client, Scope.Scope, yield* Effect.scope)
+      const rows = rowsOf(AgentMessages.definition)
+      const agent: Agent =
+        rows === undefined
+          ? yield* Effect.map(open, (sql) => ({
+              messages: AgentMessages.bySql(sql),
+              open: Effect.succeed(sql)
+            }))
+          : { messages: AgentMessages.byRows(rows), open }
       const at = Timestamp.format(now)
       const planned = yield* db.transaction(
         ref,

@@ -11,6 +11,7 @@ import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import * as JsonDepth from "../protocol/JsonDepth.js"
 import { OutboundRow } from "../protocol/Message.js"
+import * as AgentMessages from "./AgentMessages.js"
 import * as AgentTables from "./AgentTables.js"
 import type { Limits } from "./AirlockConfig.js"
 import type { MessageKey } from "./DeliveryLedger.js"
@@ -43,49 +44,11 @@ const EntryRow = Schema.Struct({
 const decodeEntry = Schema.decodeUnknownEither(EntryRow)
 const decodeRow = Schema.decodeUnknownEither(OutboundRow)
 
-/** The longest id of a message, and the longest part of an address, in bytes. */
-const idBytes = 255
-const addressBytes = 1024
-
-/** The most rows that one look takes from the agent's table. */
-const entryLimit = 5000
-
-/** The longest content that comes with an entry, in bytes. What is longer is fetched when it is sent. */
-const shortBytes = 2048
-
-/** A column that is text of a sensible length, or null; otherwise a number, which is neither. */
-const short = (column: string, as = column) =>
-  `iif(octet_length(${column}) > ${addressBytes}, 0, ${column}) AS ${as}`
-
-const entryColumns = [
-  "seq",
-  "coalesce(octet_length(content), 0) AS bytes",
-  short("kind"),
-  short("in_reply_to", "inReplyTo"),
-  short("deliver_after", "deliverAfter"),
-  short("channel_type", "channelType"),
-  short("platform_id", "platformId"),
-  short("thread_id", "threadId"),
-  short("timestamp"),
-  `iif(kind IS NOT 'task_log' AND octet_length(content) <= ${shortBytes}, content, NULL) AS content`
-].join()
-
-/** A row before anything is known of it. `id` is null if it is not text of at most `idBytes`; `type` is what it is. */
-interface Found {
-  readonly id: string | null
-  readonly type: string
-  readonly seq: unknown
-  readonly bytes: number
-  readonly kind: unknown
-  readonly timestamp: unknown
-  readonly content: unknown
-}
-
 /** What is read in place of bytes that are no UTF-8. Whether an id has them is told by looking for it. */
 const replacementCharacter = "\ufffd"
 
 /** What the table has, of a row that is decoded and short. */
-const wholeOf = ({ content, seq, timestamp }: Found, row: Entry["row"]): unknown =>
+const wholeOf = ({ content, seq, timestamp }: AgentMessages.Found, row: Entry["row"]): unknown =>
   row === undefined ||
   row.id.includes(replacementCharacter) ||
   typeof content !== "string" ||
@@ -105,10 +68,13 @@ const wholeOf = ({ content, seq, timestamp }: Found, row: Entry["row"]): unknown
       }
 
 /** What a row is called that has no id, or none that is one. */
-const nameOf = ({ id, seq, type }: Found): string =>
+const nameOf = ({ id, seq, type }: AgentMessages.Found): string =>
   id ?? `unnamed (${type}, ${isNumber(seq) ? `number ${seq}` : "no number"})`
 
-const toEntries = (source: MessageKey["source"], rows: ReadonlyArray<Found>): ReadonlyArray<Entry> => {
+const toEntries = (
+  source: MessageKey["source"],
+  rows: ReadonlyArray<AgentMessages.Found>
+): ReadonlyArray<Entry> => {
   const entries = new Map<string, Entry>()
   for (const row of rows) {
     const id = nameOf(row)
@@ -140,34 +106,11 @@ export interface Progress {
   readonly open: ReadonlyArray<number>
 }
 
-const nothing: Progress = { seq: Number.MIN_SAFE_INTEGER, rows: 0, sum: 0, open: [] }
+const nothing: Progress = { seq: AgentMessages.lowest, rows: 0, sum: 0, open: [] }
 
 /** A number that this side reads as it is stored. Rows without one are looked at every time. */
 const isNumber = (seq: unknown): seq is number =>
-  typeof seq === "number" && seq > Number.MIN_SAFE_INTEGER && seq <= Number.MAX_SAFE_INTEGER
-
-const extentBetween = (agent: SqlClient, from: number, to: number) =>
-  Effect.map(
-    agent<Pick<Progress, "rows" | "sum">>`SELECT count(*) AS rows, total(seq) AS sum FROM messages_out
-      WHERE seq > ${from} AND seq <= ${to}`,
-    ([extent]) => extent ?? { rows: 0, sum: 0 }
-  )
-
-/** Each part of this has an index to use. With COLLATE one had not, and the whole table was read. */
-const openStatement = (
-  { open, seq }: Progress,
-  tried: ReadonlyArray<string>
-): [string, ReadonlyArray<unknown>] => {
-  const numbered = open.length === 0 ? "" : "OR seq IN (SELECT value FROM json_each(?))"
-  const named = tried.length === 0 ? "" : "OR id IN (SELECT value FROM json_each(?))"
-  return [
-    `SELECT iif(typeof(id) = 'text' AND octet_length(id) <= ${idBytes}, id, NULL) AS id, typeof(id) AS type, ${entryColumns}
-      FROM messages_out
-      WHERE seq > ? OR seq <= ${nothing.seq} OR seq IS NULL ${numbered} ${named}
-      ORDER BY typeof(seq) NOT IN ('integer', 'real') OR seq <= ${nothing.seq}, seq LIMIT ${entryLimit}`,
-    [seq, ...[open, tried].filter((some) => some.length > 0).map((some) => JSON.stringify(some))]
-  ]
-}
+  typeof seq === "number" && seq > AgentMessages.lowest && seq <= Number.MAX_SAFE_INTEGER
 
 /**
  * Which of the agent's messages are not settled, lowest number first, how far all are, and which of `tried` the agent
@@ -184,7 +127,7 @@ export interface AgentEntries {
 }
 
 /**
- * Looks at the agent's messages. `agent` is a snapshot of outbound.db; `settledAmong` answers which of some ids are
+ * Looks at the agent's messages. `settledAmong` answers which of some ids are
  * settled; those in `tried` are looked at whatever their number. A row whose id is not a text of at most 255 bytes is no
  * message, and goes by its number; one whose id is no UTF-8 is none either.
  *
@@ -192,7 +135,7 @@ export interface AgentEntries {
  * @category queries
  */
 export const fromAgent = <E>(
-  agent: SqlClient,
+  agent: AgentMessages.AgentMessages,
   options: {
     readonly progress: Progress | undefined
     readonly tried: ReadonlyArray<string>
@@ -202,24 +145,24 @@ export const fromAgent = <E>(
   Effect.gen(function* () {
     const { progress = nothing, settledAmong, tried } = options
     // Nothing can be said of messages that may be there still.
-    if (!(yield* AgentTables.has(agent, "messages_out"))) {
+    if (!(yield* agent.isThere)) {
       return { entries: [], progress: nothing, gone: [], isCut: false }
     }
-    const extent = yield* extentBetween(agent, nothing.seq, progress.seq)
+    const extent = yield* agent.extent(nothing.seq, progress.seq)
     const from = extent.rows === progress.rows && extent.sum === progress.sum ? progress : nothing
-    const rows = yield* agent.unsafe<Found>(...openStatement(from, tried))
-    const isFull = rows.length === entryLimit
+    const rows = yield* agent.look({ above: from.seq, numbers: from.open, ids: tried })
+    const isFull = rows.length === AgentMessages.mostRows
     // What the agent notes for itself goes nowhere.
     const looked = rows.filter(({ kind }) => kind !== "task_log")
     const found = new Set(looked.map(nameOf))
     const settled = yield* settledAmong(looked.map(nameOf))
     const open = looked.filter((row) => !settled.has(nameOf(row)))
-    const numbers = (all: ReadonlyArray<Found>) => all.map(({ seq }) => seq).filter(isNumber)
+    const numbers = (all: ReadonlyArray<AgentMessages.Found>) => all.map(({ seq }) => seq).filter(isNumber)
     const seq = Math.max(from.seq, ...numbers(rows))
     const later = numbers(rows).filter((number) => number > from.seq)
     // Of several with the last number, only a table without its key can have some that are not among these.
     const added = isFull
-      ? yield* extentBetween(agent, from.seq, seq)
+      ? yield* agent.extent(from.seq, seq)
       : { rows: later.length, sum: later.reduce((sum, number) => sum + number, 0) }
     // Those that were open and are settled now leave room for others.
     const isRoom = numbers(open).filter((number) => number <= from.seq).length < from.open.length
@@ -257,8 +200,8 @@ export const has = (agent: SqlClient, id: string): Effect.Effect<boolean, SqlErr
  */
 export const fromHost = (own: SqlClient): Effect.Effect<ReadonlyArray<Entry>, SqlError> =>
   Effect.map(
-    own.unsafe<Found>(
-      `SELECT id, typeof(id) AS type, ${entryColumns} FROM airlock_direct WHERE status = 'pending' ORDER BY seq LIMIT ${entryLimit}`
+    own.unsafe<AgentMessages.Found>(
+      `SELECT ${AgentMessages.columns} FROM airlock_direct WHERE status = 'pending' ORDER BY seq LIMIT ${AgentMessages.mostRows}`
     ),
     (rows) => toEntries("direct", rows)
   )
@@ -274,32 +217,35 @@ const toRow = (row: unknown, jsonDepth: number): Either.Either<OutboundRow, stri
   )
 
 /**
- * The rows of some messages, by id, with their content; or why one cannot go out. Content that is too long is not
- * even fetched.
+ * The rows of some messages, by id, with their content; or why one cannot go out. `open` is for those that are not in their
+ * entries. Content that is too long is not even fetched.
  *
  * @since 0.1.0
  * @category queries
  */
-export const contents = (
-  sql: SqlClient,
+export const contents = <E>(
+  open: Effect.Effect<SqlClient, E>,
   table: "messages_out" | "airlock_direct",
   entries: ReadonlyArray<Entry>,
   { contentBytes, jsonDepth }: Pick<Limits, "contentBytes" | "jsonDepth">
-): Effect.Effect<Rows, SqlError> => {
+): Effect.Effect<Rows, E | SqlError> => {
   const isThere = ({ bytes, whole }: Entry) => whole !== undefined && bytes <= contentBytes
   const there = entries.filter(isThere).map(({ id, whole }) => [id, toRow(whole, jsonDepth)] as const)
   const others = entries.filter((entry) => !isThere(entry)).map(({ id }) => id)
   return others.length === 0
     ? Effect.succeed(new Map(there))
     : Effect.map(
-        sql<{
-          readonly id: string
-          readonly tooLong: number
-        }>`SELECT id, seq, in_reply_to, timestamp, deliver_after,
+        Effect.flatMap(
+          open,
+          (sql) => sql<{
+            readonly id: string
+            readonly tooLong: number
+          }>`SELECT id, seq, in_reply_to, timestamp, deliver_after,
             kind, platform_id, channel_type, thread_id, octet_length(content) > ${contentBytes} AS tooLong,
             iif(octet_length(content) > ${contentBytes}, NULL, content) AS content
           FROM ${sql(table)} WHERE id COLLATE BINARY IN (SELECT value FROM json_each(${JSON.stringify(others)}))
-          ORDER BY typeof(seq) <> 'integer', seq LIMIT ${entryLimit}`,
+          ORDER BY typeof(seq) <> 'integer', seq LIMIT ${AgentMessages.mostRows}`
+        ),
         (rows) => {
           const found = new Map(there)
           for (const row of rows) {

@@ -17,7 +17,7 @@ import * as Closing from "../storage/Closing.js"
 import type { PrivateHandle } from "../storage/PrivateDatabase.js"
 import * as FilePermit from "../storage/FilePermit.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
-import type { ChangeStamp, Snapshot, SnapshotOptions } from "../storage/Snapshot.js"
+import type { ChangeStamp, Copy, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql } from "../storage/StorageFailure.js"
@@ -28,7 +28,7 @@ import { InboundOriginal } from "./InboundOriginal.js"
 import { SessionPaths } from "./SessionPaths.js"
 import * as Tracing from "../storage/Tracing.js"
 
-export type { ChangeStamp, Snapshot } from "../storage/Snapshot.js"
+export type { ChangeStamp, Copy } from "../storage/Snapshot.js"
 
 /**
  * - `operation`: what errors name
@@ -84,11 +84,8 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
       ref: SessionRef,
       operation?: string
     ) => Effect.Effect<SqlClient, StorageError, Scope.Scope>
-    /** The same, with what the file looked like when it was copied. */
-    readonly outboundSnapshot: (
-      ref: SessionRef,
-      operation?: string
-    ) => Effect.Effect<Snapshot, StorageError, Scope.Scope>
+    /** The copy, which is not opened yet, and what the file looked like when it was made. */
+    readonly outboundCopy: (ref: SessionRef, operation?: string) => Effect.Effect<Copy, StorageError>
     /** What outbound.db looks like: an equal stamp means that nothing was written to it since. */
     readonly outboundStamp: (ref: SessionRef, operation?: string) => Effect.Effect<ChangeStamp, StorageError>
     /** The same of the host's inbound.db. */
@@ -265,15 +262,15 @@ const make = Effect.gen(function* () {
       patience
     }))
 
-  const outboundSnapshot = (ref: SessionRef, operation: string = "SessionDb.outbound") =>
-    Effect.flatMap(outboundFile(ref), (file) => snapshots.open(file, { operation, resource: "outbound" }))
+  const outboundCopy = (ref: SessionRef, operation: string = "SessionDb.outbound") =>
+    Effect.flatMap(outboundFile(ref), (file) => snapshots.take(file, { operation, resource: "outbound" }))
 
   return SessionDb.of({
     inbound: (ref, operation = "SessionDb.inbound") =>
       Effect.map(openInbound(ref, operation), ({ client }) => client),
     transaction,
-    outbound: (ref, operation) => Effect.map(outboundSnapshot(ref, operation), ({ client }) => client),
-    outboundSnapshot,
+    outbound: (ref, operation) => Effect.flatMap(outboundCopy(ref, operation), ({ client }) => client),
+    outboundCopy,
     outboundStamp: (ref, operation = "SessionDb.outboundStamp") =>
       Effect.flatMap(outboundFile(ref), (file) => snapshots.stamp(file, { operation, resource: "outbound" })),
     inboundStamp: (ref, operation = "SessionDb.inboundStamp") =>

@@ -92,6 +92,9 @@ interface Observed {
   readonly journal: { readonly identity: string; readonly size: bigint } | undefined
 }
 
+/** The longest file that is read in one go: the event loop waits for about a millisecond. */
+const quickBytes = 4 * pieceBytes
+
 /** Its times and length, and what SQLite counts at the beginning of it. */
 const stampOf = (head: Buffer, stats: BigIntStats): ChangeStamp =>
   `${stats.ino}.${stats.size}.${stats.mtimeNs}.${head.subarray(24, 32).toString("hex")}`
@@ -301,7 +304,7 @@ export const make = Effect.gen(function* () {
       const { directory, limit, name, schemaVersion = Number.POSITIVE_INFINITY, view } = options
       const journal = DatabaseFile.journalName(name)
       const quiet =
-        view === "local" ? calls.readQuiet(directory, name, journal, Math.min(limit, pieceBytes)) : undefined
+        view === "local" ? calls.readQuiet(directory, name, journal, Math.min(limit, quickBytes)) : undefined
       if (quiet === undefined) return copySlowly(options, subject)
       const { bytes, stats } = quiet
       return Effect.flatMap(DatabaseFile.check(bytes, schemaVersion, subject), ({ pageSize, pages }) =>

@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import * as Record from "./Record.js"
 
 /**
  * A table, index, view or trigger. `root` is the page that its tree begins at, 0 if it has none.
@@ -15,49 +16,8 @@
 export interface SchemaRow {
   readonly name: string
   readonly root: number
-}
-
-const decoder = new TextDecoder("utf-8")
-
-/** A number of one to nine bytes and the position after it. Those of nine are none that a small record has. */
-const numberAt = (bytes: Uint8Array, at: number): readonly [value: number, next: number] | undefined => {
-  let value = 0
-  for (let n = 0; n < 5; n++) {
-    const byte = bytes[at + n]
-    if (byte === undefined) return undefined
-    value = value * 128 + (byte & 127)
-    if (byte < 128) return [value, at + n + 1]
-  }
-  return undefined
-}
-
-type Column = string | number | null
-
-/** The lengths of what types 0 to 9 stand for. Fractions (7) have no place in a schema. */
-const numberLengths = [0, 1, 2, 3, 4, 6, 8, undefined, 0, 0]
-
-/** The columns of a record that are null, text or a whole number; none if it has anything else, or does not fit. */
-const columnsOf = (record: Uint8Array): ReadonlyArray<Column> | undefined => {
-  const header = numberAt(record, 0)
-  if (header === undefined || header[0] > record.byteLength) return undefined
-  const columns: Array<Column> = []
-  let at = header[1]
-  let body = header[0]
-  while (at < header[0]) {
-    const type = numberAt(record, at)
-    if (type === undefined) return undefined
-    const [kind, next] = type
-    const isText = kind >= 13 && kind % 2 === 1
-    const length = isText ? (kind - 13) / 2 : numberLengths[kind]
-    if (length === undefined || body + length > record.byteLength) return undefined
-    const bytes = record.subarray(body, body + length)
-    if (isText) columns.push(decoder.decode(bytes))
-    else if (kind === 0) columns.push(null)
-    else columns.push(kind >= 8 ? kind - 8 : bytes.reduce((sum, byte) => sum * 256 + byte, 0))
-    at = next
-    body += length
-  }
-  return columns
+  /** How it is defined, as SQLite keeps it; null for the index of a key. */
+  readonly sql: string | null
 }
 
 const unquoted = (token: string): string => {
@@ -108,19 +68,24 @@ const isTaken = (name: string, sql: string): boolean => {
  * @category parsing
  */
 export const parse = (record: Uint8Array): SchemaRow | undefined => {
-  const columns = columnsOf(record)
-  if (columns === undefined) return undefined
-  const [type, name, , root, sql] = columns
-  if (typeof name !== "string" || typeof root !== "number" || columns.length !== 5) return undefined
+  const stored = Record.parse(record)
+  if (stored?.length !== 5) return undefined
+  const columns = [0, 1, 2, 3, 4].map((column) => stored.value(column))
+  // Fractions and bytes have no place in a schema.
+  if (columns.some((column) => column instanceof Uint8Array) || stored.type(3) === "real") return undefined
+  const [type, name, , root, sql = null] = columns
+  if (typeof name !== "string" || typeof root !== "number") return undefined
   if (columns.some((column) => typeof column === "string" && column.includes("\0"))) return undefined
   if (sql === null) {
     // The index of a key, which has no definition of its own.
-    return type === "index" && name.startsWith("sqlite_autoindex_") && root > 1 ? { name, root } : undefined
+    return type === "index" && name.startsWith("sqlite_autoindex_") && root > 1
+      ? { name, root, sql }
+      : undefined
   }
   const match = typeof sql === "string" ? definition.exec(sql) : null
   const kind = kinds[match?.[1] ?? ""]
   if (match === null || kind === undefined || typeof sql !== "string") return undefined
   const [expected, hasTree] = kind
   if (type !== expected || unquoted(match[2] ?? "") !== name || isTaken(name, sql)) return undefined
-  return hasTree === root > 1 && (hasTree || root === 0) ? { name, root } : undefined
+  return hasTree === root > 1 && (hasTree || root === 0) ? { name, root, sql } : undefined
 }

@@ -13,6 +13,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Path from "node:path"
 import type { StorageError } from "../protocol/AirlockError.js"
@@ -20,9 +21,11 @@ import { SessionDbCorrupt, SessionDbUnavailable } from "../protocol/AirlockError
 import * as BTreePages from "./BTreePages.js"
 import * as Closing from "./Closing.js"
 import * as DatabaseFile from "./DatabaseFile.js"
+import * as DatabaseHeader from "./DatabaseHeader.js"
 import * as FilePermit from "./FilePermit.js"
 import { OwnedNames } from "./OwnedNames.js"
 import * as QuietCopy from "./QuietCopy.js"
+import type { Record } from "./Record.js"
 import { SafeDirectories } from "./SafeDirectory.js"
 import type { Database } from "./SqliteDriver.js"
 import { SqliteDriver } from "./SqliteDriver.js"
@@ -58,6 +61,22 @@ export interface Snapshot {
 }
 
 /**
+ * A private copy of the file as it was at one moment.
+ *
+ * - `client`: opens it for reading
+ * - `rowsOf`: the rows of the table that is defined by just this text, if the file is short and was checked, so that it can
+ *   be read without SQLite; see `BTreePages.rowsOf`
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Copy {
+  readonly stamp: QuietCopy.ChangeStamp
+  readonly client: Effect.Effect<Database, StorageError, Scope.Scope>
+  readonly rowsOf: (definition: string) => ReadonlyArray<Record> | undefined
+}
+
+/**
  * @since 0.1.0
  * @category tags
  */
@@ -69,6 +88,8 @@ export class Snapshots extends Context.Tag("effect-airlock/Snapshots")<
       options: SnapshotOptions,
       subject: Subject
     ) => Effect.Effect<Snapshot, StorageError, Scope.Scope>
+    /** Takes a snapshot, and leaves it to the caller to open it. */
+    readonly take: (options: SnapshotOptions, subject: Subject) => Effect.Effect<Copy, StorageError>
     /** What the file looks like now. Costs a few microseconds, and opens no database. */
     readonly stamp: (
       options: SnapshotOptions,
@@ -94,6 +115,9 @@ export class Snapshots extends Context.Tag("effect-airlock/Snapshots")<
 
 /** A copy of at most so many bytes is not written to a file, unless there is a journal to be rolled back in it. */
 const mostInMemory = 16 * 1024 * 1024
+
+/** A copy of at most so many bytes is read whole, rather than opened. */
+const mostRead = 128 * 1024
 
 /** What a folder of private copies is called, before it says whose it is. */
 const homePrefix = "effect-airlock-"
@@ -172,29 +196,43 @@ const make = Effect.gen(function* () {
       discard: true
     })
 
-  const open = Effect.fnUntraced(function* (options: SnapshotOptions, subject: Subject) {
+  const take = Effect.fnUntraced(function* (options: SnapshotOptions, subject: Subject) {
     const file = Path.join(options.directory, options.name)
     const copied = yield* FilePermit.during(file, subject, quiet.copy(options, subject))
-    const size = copied.database.reduce((sum, { byteLength }) => sum + byteLength, 0)
-    const client =
-      copied.journal === undefined && size <= mostInMemory
-        ? yield* inMemory(joined(copied.database), options, subject)
-        : yield* inFile(copied, options, subject)
-    return { client, stamp: copied.stamp }
+    const { database, journal, stamp } = copied
+    const size = database.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    if (journal !== undefined || size > mostInMemory) {
+      const opened: Copy = { stamp, client: inFile(copied, options, subject), rowsOf: () => undefined }
+      return opened
+    }
+    const bytes = joined(database)
+    if (options.rows !== undefined) yield* inspect(bytes, options.rows, subject)
+    const copy: Copy = {
+      stamp,
+      client: inMemory(bytes, subject),
+      rowsOf: (definition) =>
+        options.rows === undefined || size > mostRead
+          ? undefined
+          : Option.getOrUndefined(
+              Option.flatMapNullable(DatabaseHeader.parse(bytes), (header) =>
+                BTreePages.rowsOf(bytes, header, definition)
+              )
+            )
+    }
+    return copy
   })
 
-  const inMemory = Effect.fnUntraced(function* (
-    bytes: Uint8Array,
-    { rows }: SnapshotOptions,
-    subject: Subject
-  ) {
-    if (rows !== undefined) yield* inspect(bytes, rows, subject)
-    return yield* Effect.gen(function* () {
+  const open = (options: SnapshotOptions, subject: Subject) =>
+    Effect.flatMap(take(options, subject), ({ client, stamp }) =>
+      Effect.map(client, (client): Snapshot => ({ client, stamp }))
+    )
+
+  const inMemory = (bytes: Uint8Array, subject: Subject) =>
+    Effect.gen(function* () {
       const client = yield* driver.connect({ filename: bytes, patience: 0 })
       yield* client`PRAGMA trusted_schema = OFF`
       return client
-    }).pipe(Effect.mapError(fromSql(subject)))
-  })
+    }).pipe(Effect.mapError(fromSql(subject)), Tracing.without)
 
   const inFile = Effect.fnUntraced(function* (
     copied: QuietCopy.QuietCopy,
@@ -233,6 +271,7 @@ const make = Effect.gen(function* () {
 
   return Snapshots.of({
     open: (options, subject) => Tracing.without(open(options, subject)),
+    take,
     stamp
   })
 })

@@ -38,6 +38,6 @@ describe("npm run bench", () => {
   it("says which cases there are, if one is asked for that is not", () => {
     const { status, stderr } = bench("write-single", "write-nothing")
     expect(status).toBe(1)
-    expect(stderr).toContain("there is no case write-nothing; there are write-single, write-burst,")
+    expect(stderr).toContain("there is no case write-nothing; there are write-single, visible-single,")
   })
 })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
+import * as AgentMessages from "../../src/host/AgentMessages.js"
 import * as OutboundQueue from "../../src/host/OutboundQueue.js"
 import * as Tables from "../../src/protocol/Tables.js"
 import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
@@ -16,7 +17,7 @@ const program = Effect.gen(function* () {
   const look = (tried: ReadonlyArray<string> = []) =>
     Effect.gen(function* () {
       let looked: ReadonlyArray<string> = []
-      const found = yield* OutboundQueue.fromAgent(sql, {
+      const found = yield* OutboundQueue.fromAgent(AgentMessages.bySql(sql), {
         progress,
         tried,
         settledAmong: (ids) =>

@@ -123,6 +123,11 @@ export const withCountingHost = <A, E, R>(test: Effect.Effect<A, E, R>) => {
             Effect.sync(() => opened.files++),
             calls.open(...parameters)
           ),
+        readQuiet: (...file) => {
+          opened.count++
+          opened.files += 2
+          return calls.readQuiet(...file)
+        },
         glance: (path) => {
           opened.glances++
           return opened.seenAs(path, calls.glance(path))

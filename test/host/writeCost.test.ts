@@ -111,27 +111,25 @@ describe("the statements of a write", () => {
 })
 
 describe("the statements of a drain", () => {
-  it.effect(
-    "of one message are thirteen, however many came before, and nothing is copied for the agent",
-    () =>
-      Effect.gen(function* () {
-        const { during, host } = yield* counting
-        yield* Effect.gen(function* () {
-          const delivery = yield* Delivery.Delivery
-          const session = yield* TestHost.newSession()
-          const mailbox = yield* TestHost.mailboxAt(yield* TestHost.folderOf(session))
-          const drained = Effect.gen(function* () {
-            yield* mailbox.send({ content: { text: "x" } })
-            return yield* during(delivery.drain(session))
-          })
-          yield* drained
-          const first = yield* drained
-          expect(first["serialize"]).toBeUndefined()
-          expect(Object.values(first).reduce((sum, count) => sum + count, 0)).toBe(13)
-          yield* Effect.forEach(names(50), () => mailbox.send({ content: { text: "y" } }))
-          yield* delivery.drain(session)
-          expect(yield* drained).toEqual(first)
-        }).pipe(Effect.provide(host))
-      }).pipe(Effect.scoped)
+  it.effect("of one message are eight, however many came before, and nothing is copied for the agent", () =>
+    Effect.gen(function* () {
+      const { during, host } = yield* counting
+      yield* Effect.gen(function* () {
+        const delivery = yield* Delivery.Delivery
+        const session = yield* TestHost.newSession()
+        const mailbox = yield* TestHost.mailboxAt(yield* TestHost.folderOf(session))
+        const drained = Effect.gen(function* () {
+          yield* mailbox.send({ content: { text: "x" } })
+          return yield* during(delivery.drain(session))
+        })
+        yield* drained
+        const first = yield* drained
+        expect(first["serialize"]).toBeUndefined()
+        expect(Object.values(first).reduce((sum, count) => sum + count, 0)).toBe(8)
+        yield* Effect.forEach(names(50), () => mailbox.send({ content: { text: "y" } }))
+        yield* delivery.drain(session)
+        expect(yield* drained).toEqual(first)
+      }).pipe(Effect.provide(host))
+    }).pipe(Effect.scoped)
   )
 })

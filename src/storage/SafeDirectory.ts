@@ -23,7 +23,7 @@ import { SessionDbUnavailable as Unavailable, UnsafePath } from "../protocol/Air
 import * as Closing from "./Closing.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSystemCall } from "./StorageFailure.js"
-import { eachPiece, flags, pause, pieceBytes, SystemCallError, SystemCalls } from "./SystemCalls.js"
+import { eachPiece, flags, nothing, pause, pieceBytes, SystemCallError, SystemCalls } from "./SystemCalls.js"
 
 /**
  * An open directory. `path` is what people know it by; `at` gives the path of a name inside it, for one call.
@@ -191,10 +191,20 @@ const make = Effect.gen(function* () {
       Effect.mapError(fromSystemCall(subject, Path.join(directory.path, name)))
     )
 
+  /** Whether a look says so: it costs a tenth of a call that fails because of it. */
+  const isThere = (directory: SafeDirectory, name: string): boolean | undefined => {
+    const seen = calls.glance(directory.at(name))
+    return seen === undefined ? undefined : seen !== nothing
+  }
+
   const makeDirectory = (directory: SafeDirectory, name: string, subject: Subject) =>
-    calls.makeDirectory(directory.at(name)).pipe(
-      Effect.catchIf(isCode("EEXIST"), () => Effect.void),
-      Effect.mapError(fromSystemCall(subject, Path.join(directory.path, name)))
+    Effect.suspend(() =>
+      isThere(directory, name) === true
+        ? Effect.void
+        : calls.makeDirectory(directory.at(name)).pipe(
+            Effect.catchIf(isCode("EEXIST"), () => Effect.void),
+            Effect.mapError(fromSystemCall(subject, Path.join(directory.path, name)))
+          )
     )
 
   const openRegular = (directory: SafeDirectory, name: string, subject: Subject, extraFlags: number) => {
@@ -379,10 +389,14 @@ const make = Effect.gen(function* () {
   }, Effect.scoped)
 
   const remove = (directory: SafeDirectory, name: string, subject: Subject) =>
-    unlinkOr(
-      directory,
-      name,
-      Effect.zipRight(empty(directory, name, subject), calls.removeDirectory(directory.at(name)))
+    Effect.suspend(() =>
+      isThere(directory, name) === false
+        ? Effect.void
+        : unlinkOr(
+            directory,
+            name,
+            Effect.zipRight(empty(directory, name, subject), calls.removeDirectory(directory.at(name)))
+          )
     ).pipe(
       Effect.mapError((error) =>
         error._tag === "SystemCallError"

@@ -46,8 +46,12 @@ const kill = ({ child }: Process) =>
     child.kill("SIGKILL")
   })
 
+/** What is listed may be gone when it is looked at: then it is asked again. */
 const until = (what: string, isSo: () => boolean) =>
-  Effect.catchAllDefect(TestHost.until(isSo), () => Effect.dieMessage(`waited in vain until ${what}`))
+  Effect.catchAllDefect(
+    TestHost.until(() => Effect.orElseSucceed(Effect.try(isSo), () => false)),
+    () => Effect.dieMessage(`waited in vain until ${what}`)
+  )
 
 it.live(
   "answers every message, and hands over every answer once, however often either side is killed",

@@ -177,9 +177,8 @@ const make = Effect.gen(function* () {
     })
 
   const publishUnpublished = (ref: SessionRef, folder: string) =>
-    Effect.suspend(() => (unpublished.has(folder) ? orLogged(ref, publish(ref)) : Effect.void)).pipe(
-      Effect.ensuring(Effect.sync(() => unpublished.delete(folder)))
-    )
+    // What is committed from now on is the next one's to publish.
+    Effect.suspend(() => (unpublished.delete(folder) ? orLogged(ref, publish(ref)) : Effect.void))
 
   const publishSoon = (folder: string, ref: SessionRef) =>
     Effect.suspend(() => {

@@ -8,6 +8,7 @@ import type { Idle } from "./Idle.js"
 import * as Looks from "./Looks.js"
 import * as Measure from "./Measure.js"
 import { Place } from "./Place.js"
+import * as Power from "./Power.js"
 import type { Outcome } from "./Report.js"
 import { roundTrip } from "./RoundTrip.js"
 import * as Writes from "./Writes.js"
@@ -20,7 +21,8 @@ export const all: ReadonlyArray<Case> = [
   Looks.cases.sweep,
   Looks.cases.resolve,
   roundTrip,
-  Looks.cases.handle
+  Looks.cases.handle,
+  ...Power.cases
 ]
 
 /** Measures one case; `rounds` instead of its own number. */

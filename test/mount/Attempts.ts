@@ -23,6 +23,12 @@ export const layer = ({ at }: Attempts) =>
           Effect.map(SystemCalls, (calls) =>
             SystemCalls.of({
               ...calls,
+              // One that could not be made in one go is made step by step.
+              readQuiet: (path, ...file) => {
+                const quiet = calls.readQuiet(path, ...file)
+                if (quiet !== undefined) at.set(path, (at.get(path) ?? 0) + 1)
+                return quiet
+              },
               open: (path, how, mode) => {
                 if (how === flags.directory) at.set(path, (at.get(path) ?? 0) + 1)
                 return calls.open(path, how, mode)

@@ -115,6 +115,8 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
         const version = yield* original.version
         const bytes = yield* original.bytes
         const same = known === undefined ? yield* looksIfSame(folder, bytes, subject) : undefined
+        // What a killed process was about to publish may be what is there.
+        if (same !== undefined) yield* directories.remove(folder, temporaryName, subject)
         const copy = same ?? (yield* replace(folder, bytes, subject))
         noted.set(folder.path, { original: version, copy })
       }).pipe(

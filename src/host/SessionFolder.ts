@@ -175,7 +175,7 @@ const make = Effect.gen(function* () {
   const isComplete = (ref: SessionRef): Effect.Effect<boolean, UnsafePath> =>
     Effect.zipWith(paths.session(ref), paths.original(ref), (folder, original) =>
       [Path.join(folder, SessionLayout.inbound), Path.join(folder, SessionLayout.outbound), original].every(
-        (path) => calls.glance(path) !== nothing
+        (path) => (calls.glance(path) ?? nothing) !== nothing
       )
     )
 

@@ -95,7 +95,8 @@ const mayFail = ({ ledger, world }: Left, { lane, source }: Outbound, key: strin
   const attempts = world.platform.attempts.get(key) ?? []
   return (
     attempts.some(({ answer }) => answer === "rejected") ||
-    attempts.length >= Worlds.deliveryAttempts ||
+    // A host that was killed may have begun an attempt of which the platform has heard nothing.
+    attempts.length + ledger.kills >= Worlds.deliveryAttempts ||
     (world.story.unknownDeliveries === "hold" &&
       (ledger.kills > 0 || attempts.some(({ answer }) => !Platform.isSafeToRepeat(answer))))
   )

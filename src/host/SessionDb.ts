@@ -146,15 +146,17 @@ const make = Effect.gen(function* () {
       })
     )
 
-  const publishSoonOrNow = (folder: string, ref: SessionRef, original: PrivateHandle, subject: Subject) => {
-    const isBehind = Effect.orElseSucceed(copies.hasChanged(folder, original), () => true)
-    if (isEarly(folder)) return Effect.whenEffect(publishSoon(folder, ref), isBehind)
-    unpublished.delete(folder)
-    return orLogged(
-      ref,
-      directories.within(folder, subject, (opened) => copies.publishChanges(opened, original, subject))
-    )
-  }
+  /** For who has just committed, and has the original still. */
+  const publishSoonOrNow = (folder: string, ref: SessionRef, original: PrivateHandle, subject: Subject) =>
+    Effect.suspend(() => {
+      const isBehind = Effect.orElseSucceed(copies.hasChanged(folder, original), () => true)
+      if (isEarly(folder)) return Effect.whenEffect(publishSoon(folder, ref), isBehind)
+      unpublished.delete(folder)
+      return orLogged(
+        ref,
+        directories.within(folder, subject, (opened) => copies.publishChanges(opened, original, subject))
+      )
+    })
 
   const isEarly = (folder: string): boolean => {
     const since = unpublished.get(folder)

@@ -93,6 +93,23 @@ describe("the agent's copy of inbound.db", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect(
+    "is left alone by the next host if it is what it should be, and what a killed one left is not",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = yield* TestHost.temporaryDirectory
+        const on = <A, E>(run: Effect.Effect<A, E, TestHost.Services>) =>
+          Effect.provide(run, TestHost.layerAt(dataDir))
+        const { copy, folder } = yield* on(Effect.tap(program, ({ look }) => look))
+        const { ino } = Fs.statSync(copy)
+        Fs.copyFileSync(copy, `${folder}/.inbound.db.new`)
+        const session = { agentGroupId: "agent", sessionId: Path.basename(folder) }
+        yield* on(Effect.flatMap(SessionDb.SessionDb, (db) => db.publish(session)))
+        expect(Fs.statSync(copy).ino).toBe(ino)
+        expect(Fs.existsSync(`${folder}/.inbound.db.new`)).toBe(false)
+      }).pipe(Effect.scoped)
+  )
+
   const planted: ReadonlyArray<readonly [what: string, plant: (path: string) => void]> = [
     ["is removed", () => {}],
     ["is a FIFO", (path) => spawnSync("mkfifo", [path])],
@@ -203,9 +220,12 @@ describe("what was just written", () => {
     const session = yield* Effect.provide(TestHost.newSession(), host)
     const folder = yield* Effect.provide(TestHost.folderOf(session), host)
     const manager = Context.get(host, SessionManager.SessionManager)
+    const db = Context.get(host, SessionDb.SessionDb)
     return {
       time,
       folder,
+      /** What stores nothing, and would be published soon if it did. */
+      fail: Effect.ignore(db.transaction(session, () => Effect.fail("no"), { publish: "soon" })),
       end: Scope.close(scope, Exit.void),
       write: (id: string, ...files: ReadonlyArray<string>) =>
         manager.writeMessage(session, {
@@ -260,6 +280,18 @@ describe("what was just written", () => {
       time.now += 1
       yield* write("c")
       expect(ids()).toEqual(["a", "b", "c"])
+      yield* end
+    })
+  )
+
+  it.scoped("is not forgotten over what fails after it, however much later", () =>
+    Effect.gen(function* () {
+      const { end, fail, ids, time, write } = yield* start
+      yield* write("a")
+      time.now += 60
+      yield* fail
+      yield* TestHost.until(() => ids().length > 0)
+      expect(ids()).toEqual(["a"])
       yield* end
     })
   )

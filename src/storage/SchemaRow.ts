@@ -70,9 +70,10 @@ const isTaken = (name: string, sql: string): boolean => {
 export const parse = (record: Uint8Array): SchemaRow | undefined => {
   const stored = Record.parse(record)
   if (stored?.length !== 5) return undefined
-  const columns = [0, 1, 2, 3, 4].map((column) => stored.value(column))
+  const all = [0, 1, 2, 3, 4]
   // Fractions and bytes have no place in a schema.
-  if (columns.some((column) => column instanceof Uint8Array) || stored.type(3) === "real") return undefined
+  if (all.some((column) => /real|blob/.test(stored.type(column)))) return undefined
+  const columns = all.map((column) => stored.value(column))
   const [type, name, , root, sql = null] = columns
   if (typeof name !== "string" || typeof root !== "number") return undefined
   if (columns.some((column) => typeof column === "string" && column.includes("\0"))) return undefined

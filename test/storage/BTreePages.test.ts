@@ -6,6 +6,7 @@ import { createRequire } from "node:module"
 import * as Path from "node:path"
 import * as BTreePages from "../../src/storage/BTreePages.js"
 import * as DatabaseHeader from "../../src/storage/DatabaseHeader.js"
+import * as SchemaRow from "../../src/storage/SchemaRow.js"
 import * as Forgery from "../hostile/Forgery.js"
 import * as TestHost from "../support/TestHost.js"
 
@@ -30,6 +31,29 @@ const ends = (path: string, sql: string): boolean => {
 const rows = (n: number) => `WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < ${n})
   INSERT INTO messages_out (id, seq, timestamp, kind, content)
   SELECT 'm' || x, x, '', 'chat', printf('%.*c', x % 9000, 'x') FROM n`
+
+describe("SchemaRow.parse", () => {
+  /** What SQLite stores for a table, with two bytes of another kind as the name of what it is of. */
+  const record = (kind: number, of: Buffer) => {
+    const sql = "CREATE TABLE t(x)"
+    const kinds = [13 + 2 * 5, 13 + 2 * 1, kind, 1, 13 + 2 * sql.length]
+    return Buffer.concat([
+      Buffer.from([6, ...kinds]),
+      Buffer.from("tablet"),
+      of,
+      Buffer.from([2]),
+      Buffer.from(sql)
+    ])
+  }
+
+  it("takes no fractions and no bytes, in any column", () => {
+    expect(SchemaRow.parse(record(15, Buffer.from("t")))).toMatchObject({ name: "t", root: 2 })
+    expect(SchemaRow.parse(record(7, Buffer.alloc(8)))).toBe(undefined)
+    expect(SchemaRow.parse(record(14, Buffer.alloc(1)))).toBe(undefined)
+    // Kinds that SQLite keeps for itself.
+    expect(SchemaRow.parse(record(10, Buffer.alloc(0)))).toBe(undefined)
+  })
+})
 
 describe("BTreePages.flawOf", () => {
   it.effect("finds nothing in what SQLite writes", () =>

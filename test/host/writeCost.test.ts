@@ -3,6 +3,7 @@
  */
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
+import type { Session } from "effect-airlock"
 import { Delivery, SessionManager } from "effect-airlock"
 import { SqliteDriver } from "../../src/storage/SqliteDriver.js"
 import { SystemCalls } from "../../src/storage/SystemCalls.js"
@@ -51,85 +52,73 @@ const looking = { "SELECT sessions": 1, WITH: 1, COMMIT: 1, "UPDATE sessions": 1
 /** The same, and making the agent's copy. */
 const once = { ...looking, COMMIT: 2, serialize: 1 }
 
+type Counting = Effect.Effect.Success<typeof counting>
+type Host = Layer.Layer.Success<Counting["host"]>
+type During = Counting["during"]
+
+/** A test on such a host, with a session that has one message. */
+const test = <A, E>(
+  name: string,
+  body: (during: During, session: Session.Session) => Effect.Effect<A, E, Host>
+) =>
+  it.scoped(name, () =>
+    Effect.flatMap(counting, ({ during, host }) =>
+      Effect.gen(function* () {
+        const session = yield* TestHost.newSession()
+        yield* write(session, ["first"])
+        yield* body(during, session)
+      }).pipe(Effect.provide(host))
+    )
+  )
+
+const write = (session: Session.Session, ids: ReadonlyArray<string>) =>
+  Effect.flatMap(SessionManager.SessionManager, (manager) =>
+    Effect.forEach(ids, (id) => manager.writeMessage(session, message(id)), { concurrency: "unbounded" })
+  )
+
+const inserts = (statements: number) => ({
+  ...once,
+  "INSERT messages_in": statements,
+  "INSERT airlock_message": statements,
+  "INSERT airlock_sequence": 1
+})
+
 describe("the statements of a write", () => {
-  it.effect("are four, besides those that find the session and note that it was used", () =>
+  test("are four, besides those that find the session and note that it was used", (during, session) =>
     Effect.gen(function* () {
-      const { during, host } = yield* counting
-      yield* Effect.gen(function* () {
-        const manager = yield* SessionManager.SessionManager
-        const session = yield* TestHost.newSession()
-        yield* manager.writeMessage(session, message("first"))
-        expect(yield* during(manager.writeMessage(session, message("m")))).toEqual({
-          ...once,
-          "INSERT messages_in": 1,
-          "INSERT airlock_message": 1,
-          "INSERT airlock_sequence": 1
-        })
-      }).pipe(Effect.provide(host))
-    }).pipe(Effect.scoped)
-  )
+      expect(yield* during(write(session, ["m"]))).toEqual(inserts(1))
+    }))
 
-  it.effect("are shared by those that come together, ten rows by ten", () =>
+  test("are shared by those that come together, ten rows by ten", (during, session) =>
     Effect.gen(function* () {
-      const { during, host } = yield* counting
-      yield* Effect.gen(function* () {
-        const manager = yield* SessionManager.SessionManager
-        const session = yield* TestHost.newSession()
-        yield* manager.writeMessage(session, message("first"))
-        const together = (ids: ReadonlyArray<string>) =>
-          Effect.forEach(ids, (id) => manager.writeMessage(session, message(id)), {
-            concurrency: "unbounded"
-          })
-        expect(yield* during(together(names(100)))).toEqual({
-          ...once,
-          "INSERT messages_in": 10,
-          "INSERT airlock_message": 10,
-          "INSERT airlock_sequence": 1
-        })
-        expect(yield* during(together(names(123).slice(100)))).toEqual({
-          ...once,
-          "INSERT messages_in": 5,
-          "INSERT airlock_message": 5,
-          "INSERT airlock_sequence": 1
-        })
-      }).pipe(Effect.provide(host))
-    }).pipe(Effect.scoped)
-  )
+      expect(yield* during(write(session, names(100)))).toEqual(inserts(10))
+      expect(yield* during(write(session, names(123).slice(100)))).toEqual(inserts(5))
+    }))
 
-  it.effect("only look if the messages are there already", () =>
+  test("only look if the messages are there already", (during, session) =>
     Effect.gen(function* () {
-      const { during, host } = yield* counting
-      yield* Effect.gen(function* () {
-        const manager = yield* SessionManager.SessionManager
-        const session = yield* TestHost.newSession()
-        const messages = names(30).map((id) => message(id))
-        yield* manager.writeMessages(session, messages)
-        expect(yield* during(manager.writeMessages(session, messages))).toEqual(looking)
-      }).pipe(Effect.provide(host))
-    }).pipe(Effect.scoped)
-  )
+      const manager = yield* SessionManager.SessionManager
+      const messages = names(30).map((id) => message(id))
+      yield* manager.writeMessages(session, messages)
+      expect(yield* during(manager.writeMessages(session, messages))).toEqual(looking)
+    }))
 })
 
 describe("the statements of a drain", () => {
-  it.effect("of one message are eight, however many came before, and nothing is copied for the agent", () =>
+  test("of one message are eight, however many came before, and nothing is copied for the agent", (during, session) =>
     Effect.gen(function* () {
-      const { during, host } = yield* counting
-      yield* Effect.gen(function* () {
-        const delivery = yield* Delivery.Delivery
-        const session = yield* TestHost.newSession()
-        const mailbox = yield* TestHost.mailboxAt(yield* TestHost.folderOf(session))
-        const drained = Effect.gen(function* () {
-          yield* mailbox.send({ content: { text: "x" } })
-          return yield* during(delivery.drain(session))
-        })
-        yield* drained
-        const first = yield* drained
-        expect(first["serialize"]).toBeUndefined()
-        expect(Object.values(first).reduce((sum, count) => sum + count, 0)).toBe(8)
-        yield* Effect.forEach(names(50), () => mailbox.send({ content: { text: "y" } }))
-        yield* delivery.drain(session)
-        expect(yield* drained).toEqual(first)
-      }).pipe(Effect.provide(host))
-    }).pipe(Effect.scoped)
-  )
+      const delivery = yield* Delivery.Delivery
+      const mailbox = yield* Effect.flatMap(TestHost.folderOf(session), TestHost.mailboxAt)
+      const drained = Effect.gen(function* () {
+        yield* mailbox.send({ content: { text: "x" } })
+        return yield* during(delivery.drain(session))
+      })
+      yield* drained
+      const first = yield* drained
+      expect(first["serialize"]).toBeUndefined()
+      expect(Object.values(first).reduce((sum, count) => sum + count, 0)).toBe(8)
+      yield* Effect.forEach(names(50), () => mailbox.send({ content: { text: "y" } }))
+      yield* delivery.drain(session)
+      expect(yield* drained).toEqual(first)
+    }).pipe(Effect.scoped))
 })

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
-import { SqlError } from "@effect/sql/SqlError"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -17,7 +17,7 @@ import { SessionDbUnavailable } from "../protocol/AirlockError.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as Timestamp from "../protocol/Timestamp.js"
 import * as FilePermit from "../storage/FilePermit.js"
-import { fromSql } from "../storage/StorageFailure.js"
+import { fromSql, isSqlError } from "../storage/StorageFailure.js"
 import * as Addresses from "./Addresses.js"
 import * as AgentMessages from "./AgentMessages.js"
 import type { Limits } from "./AirlockConfig.js"
@@ -120,8 +120,6 @@ const withinBytes = <A>(
   })
   return end === -1 ? messages : messages.slice(0, end)
 }
-
-const isSqlError = <E>(error: E | SqlError): error is SqlError => error instanceof SqlError
 
 /** What the agent has written, and how to open the copy of it for more. */
 interface Agent {

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
-import { SqlError } from "@effect/sql/SqlError"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -20,7 +20,7 @@ import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { ChangeStamp, Copy, SnapshotOptions } from "../storage/Snapshot.js"
 import { Snapshots } from "../storage/Snapshot.js"
 import type { Subject } from "../storage/StorageFailure.js"
-import { fromSql } from "../storage/StorageFailure.js"
+import { fromSql, isSqlError } from "../storage/StorageFailure.js"
 import { isDirectory, pause, SystemCalls } from "../storage/SystemCalls.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import * as InboundCopy from "./InboundCopy.js"
@@ -279,5 +279,3 @@ const make = Effect.gen(function* () {
     publish
   })
 })
-
-const isSqlError = <E>(error: E | SqlError): error is SqlError => error instanceof SqlError

@@ -109,7 +109,8 @@ const mostKept = 128
 
 /**
  * How long the log gets, in pages, before what it has is moved to the file. From then on it is written over in place, where
- * an fsync takes half as long as where a file grows. Longer ones take longer to get there, shorter ones are moved too often.
+ * an fsync takes two thirds of what it takes where a file grows. Longer ones take longer to get there, shorter ones are moved
+ * too often.
  */
 const logPages = 64
 

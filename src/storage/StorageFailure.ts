@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type { SqlError } from "@effect/sql/SqlError"
+import { SqlError } from "@effect/sql/SqlError"
 import type { Resource, StorageError, UnavailableReason } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable, UnsafePath } from "../protocol/AirlockError.js"
 import type { SystemCallError } from "./SystemCalls.js"
@@ -88,6 +88,14 @@ export const fromSql =
     const known = reasonOfSqliteCode.find(([prefix]) => code.startsWith(prefix))
     return new SessionDbUnavailable({ ...subject, reason: known?.[1] ?? "io", code })
   }
+
+/**
+ * Whether an error is what a statement failed with.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isSqlError = <E>(error: E | SqlError): error is SqlError => error instanceof SqlError
 
 /**
  * Whether a file or folder is not there.

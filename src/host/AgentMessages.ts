@@ -9,7 +9,7 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Tables from "../protocol/Tables.js"
-import type { Record } from "../storage/Record.js"
+import type { StoredRecord } from "../storage/StoredRecord.js"
 import * as AgentTables from "./AgentTables.js"
 
 /**
@@ -165,12 +165,12 @@ const positions = {
 }
 
 /** As SQLite compares them: text and bytes are above all numbers. */
-const isAbove = (row: Record, number: number): boolean => {
+const isAbove = (row: StoredRecord, number: number): boolean => {
   const seq = row.value(positions.seq)
   return typeof seq === "number" ? seq > number : seq !== null
 }
 
-const toFound = (row: Record): Found => {
+const toFound = (row: StoredRecord): Found => {
   const short = (position: number) => (row.octets(position) > addressBytes ? 0 : row.value(position))
   const { content, id, kind, seq } = positions
   const octets = row.octets(content)
@@ -206,7 +206,7 @@ const order = (a: Found, b: Found): number => {
  * @since 0.1.0
  * @category constructors
  */
-export const byRows = (rows: ReadonlyArray<Record>): AgentMessages => ({
+export const byRows = (rows: ReadonlyArray<StoredRecord>): AgentMessages => ({
   isThere: Effect.succeed(true),
   extent: (from, to) =>
     Effect.sync(() => {
@@ -222,7 +222,7 @@ export const byRows = (rows: ReadonlyArray<Record>): AgentMessages => ({
     }),
   look: ({ above, ids, numbers }) =>
     Effect.sync(() => {
-      const isWanted = (row: Record) =>
+      const isWanted = (row: StoredRecord) =>
         isAbove(row, above) ||
         !isAbove(row, lowest) ||
         numbers.some((number) => number === row.value(positions.seq)) ||

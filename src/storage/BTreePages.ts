@@ -8,8 +8,8 @@
  * @since 0.1.0
  */
 import * as DatabaseHeader from "./DatabaseHeader.js"
-import * as Record from "./Record.js"
 import * as SchemaRow from "./SchemaRow.js"
+import * as StoredRecord from "./StoredRecord.js"
 
 /**
  * What is wrong with a file: its pages or its schema are none that SQLite would have written, or are more than is
@@ -238,15 +238,15 @@ export const rowsOf = (
   bytes: Uint8Array,
   header: DatabaseHeader.DatabaseHeader,
   definition: string
-): ReadonlyArray<Record.Record> | undefined => {
+): ReadonlyArray<StoredRecord.StoredRecord> | undefined => {
   const image = parse(bytes, header)
   const table = image === undefined ? undefined : schemaOf(image)?.find(({ sql }) => sql === definition)
   if (image === undefined || table === undefined) return undefined
-  const rows: Array<Record.Record> = []
+  const rows: Array<StoredRecord.StoredRecord> = []
   const flaw = walk(image, table.root, {
     mostRows: Number.POSITIVE_INFINITY,
     onPayload: (payload) => {
-      const row = Record.parse(whole(image, payload))
+      const row = StoredRecord.parse(whole(image, payload))
       if (row === undefined) return false
       rows.push(row)
       return true

@@ -5,7 +5,7 @@
  *
  * @since 0.1.0
  */
-import * as Record from "./Record.js"
+import * as StoredRecord from "./StoredRecord.js"
 
 /**
  * A table, index, view or trigger. `root` is the page that its tree begins at, 0 if it has none.
@@ -68,7 +68,7 @@ const isTaken = (name: string, sql: string): boolean => {
  * @category parsing
  */
 export const parse = (record: Uint8Array): SchemaRow | undefined => {
-  const stored = Record.parse(record)
+  const stored = StoredRecord.parse(record)
   if (stored?.length !== 5) return undefined
   const all = [0, 1, 2, 3, 4]
   // Fractions and bytes have no place in a schema.

@@ -25,12 +25,12 @@ import * as DatabaseHeader from "./DatabaseHeader.js"
 import * as FilePermit from "./FilePermit.js"
 import { OwnedNames } from "./OwnedNames.js"
 import * as QuietCopy from "./QuietCopy.js"
-import type { Record } from "./Record.js"
 import { SafeDirectories } from "./SafeDirectory.js"
 import type { Database } from "./SqliteDriver.js"
 import { SqliteDriver } from "./SqliteDriver.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSql, fromSystemCall } from "./StorageFailure.js"
+import type { StoredRecord } from "./StoredRecord.js"
 import { flags, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
 import * as Tracing from "./Tracing.js"
 
@@ -73,7 +73,7 @@ export interface Snapshot {
 export interface Copy {
   readonly stamp: QuietCopy.ChangeStamp
   readonly client: Effect.Effect<Database, StorageError, Scope.Scope>
-  readonly rowsOf: (definition: string) => ReadonlyArray<Record> | undefined
+  readonly rowsOf: (definition: string) => ReadonlyArray<StoredRecord> | undefined
 }
 
 /**

@@ -43,7 +43,7 @@ const integer = (bytes: Uint8Array): number => {
  * @since 0.1.0
  * @category models
  */
-export class Record {
+export class StoredRecord {
   readonly #bytes: Uint8Array
   readonly #kinds: ReadonlyArray<number>
   readonly #starts: ReadonlyArray<number>
@@ -89,7 +89,7 @@ export class Record {
  * @since 0.1.0
  * @category parsing
  */
-export const parse = (bytes: Uint8Array): Record | undefined => {
+export const parse = (bytes: Uint8Array): StoredRecord | undefined => {
   let at = 0
   /** A number of one to nine bytes; those above five are none that a file has. */
   const number = (): number | undefined => {
@@ -115,5 +115,5 @@ export const parse = (bytes: Uint8Array): Record | undefined => {
     starts.push(body)
     body += length
   }
-  return new Record(bytes, kinds, starts)
+  return new StoredRecord(bytes, kinds, starts)
 }

@@ -59,7 +59,10 @@ export interface MailboxOptions {
   readonly window?: number | undefined
   /** How often `serve` looks for messages and `ask` for an answer. Default 500 milliseconds. */
   readonly pollInterval?: Duration.DurationInput | undefined
-  /** How long to wait for a file that is locked or keeps changing. Default 5 seconds. */
+  /**
+   * How long to wait for a file that is locked or keeps changing. Default 5 seconds. An inbound.db beside which a host that
+   * writes in place was killed takes two seconds to read, so with less patience it is not read.
+   */
   readonly patience?: Duration.DurationInput | undefined
   /** What survives what: `process` (the default), a killed process; `power`, a loss of power as well. See `Durability`. */
   readonly durability?: Durability | undefined

@@ -8,10 +8,16 @@
  * the journal that was there all along has all that is needed to roll back. Otherwise it is made again. A file whose
  * name was given to another meanwhile is as good as one that was left alone.
  *
+ * A mount may say for a second how long a file was, and reads it no further: a journal seems empty that was just begun,
+ * or ends early. Through a mount, a copy made beside a journal is therefore good only when that journal is still there
+ * after two seconds, and is read then: whoever wrote it is dead, or waits.
+ *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type { BigIntStats } from "node:fs"
 import type { StorageError } from "../protocol/AirlockError.js"
@@ -84,13 +90,31 @@ interface Head {
   readonly stats: BigIntStats
 }
 
+/** `hasHeader` is false for one that has not been written to, or seems so through a mount. */
+interface Journal {
+  readonly identity: string
+  readonly size: bigint
+  readonly hasHeader: boolean
+}
+
 interface Observed {
   readonly stamp: ChangeStamp
   readonly head: Buffer
   readonly inode: bigint
-  /** Absent when there is no journal, or one that has not been written to. */
-  readonly journal: { readonly identity: string; readonly size: bigint } | undefined
+  /** Absent when there is no journal; where nothing is remembered, also when it has not been written to. */
+  readonly journal: Journal | undefined
 }
+
+/** A copy that was made beside a journal which was there before and after. `at` is when, in nanoseconds. */
+interface Unsettled {
+  readonly database: ReadonlyArray<Uint8Array>
+  readonly after: Observed
+  readonly journal: Journal
+  readonly at: bigint
+}
+
+/** Mounts remember for a second; the rest is for one that is slow to answer. */
+const remembered = BigInt(2e9)
 
 /** The longest file that is read in one go: the event loop waits for about a millisecond. */
 const quickBytes = 4 * pieceBytes
@@ -189,9 +213,13 @@ export const make = Effect.gen(function* () {
       if (!names.includes(name)) return undefined
     } else if (calls.glance(directory.at(name)) === nothing) return undefined
     return yield* withFile(directory, name, options, subject, (file) => readHead(file, name, subject)).pipe(
-      Effect.map(({ head, stats }) => {
+      Effect.map(({ head, stats }): Journal | undefined => {
+        const { ino, mtimeNs, size } = stats
         const nonce = RollbackJournal.nonce(head)
-        return nonce === undefined ? undefined : { identity: `${stats.ino}.${nonce}`, size: stats.size }
+        if (nonce !== undefined) return { identity: `${ino}.${nonce}`, size, hasHeader: true }
+        return options.view === "local" || head.length >= RollbackJournal.headerLength
+          ? undefined
+          : { identity: `${ino}.at.${mtimeNs}`, size, hasHeader: false }
       }),
       Effect.catchIf(isMissing, () =>
         options.view === "mount" ? Effect.fail(changing(subject)) : Effect.succeed(undefined)
@@ -253,14 +281,45 @@ export const make = Effect.gen(function* () {
       Effect.orElseSucceed(() => false)
     )
 
-  const copyOnce = (options: QuietCopyOptions, subject: Subject) =>
-    directories.within(options.directory, subject, (directory) => copyFrom(directory, options, subject))
-
-  const copyFrom = Effect.fnUntraced(function* (
+  /** The journal that was there when the copy was made, with the copy. */
+  const withJournal = Effect.fnUntraced(function* (
     directory: SafeDirectory,
+    { after, database, journal }: Unsettled,
     options: QuietCopyOptions,
     subject: Subject
   ) {
+    const { stamp } = after
+    if (!journal.hasHeader) return { database, journal: undefined, stamp }
+    const name = DatabaseFile.journalName(options.name)
+    const { pieces, stats } = yield* withFile(directory, name, options, subject, (file) =>
+      readAll(file, name, options, subject)
+    ).pipe(Effect.catchIf(isMissing, () => Effect.fail(changing(subject))))
+    const bytes = Buffer.concat(pieces)
+    const identity = `${stats.ino}.${RollbackJournal.nonce(bytes)}`
+    if (identity !== journal.identity || !RollbackJournal.isWhole(bytes)) return yield* changing(subject)
+    if (RollbackJournal.namesSuperJournal(bytes)) {
+      return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
+    }
+    return { database, journal: pieces, stamp }
+  })
+
+  /** `waiting` is what an earlier attempt copied beside a journal, until that may be believed. */
+  const copyFrom = Effect.fnUntraced(function* (
+    directory: SafeDirectory,
+    options: QuietCopyOptions,
+    subject: Subject,
+    waiting: Ref.Ref<Unsettled | undefined>
+  ) {
+    const unsettled = yield* Ref.get(waiting)
+    if (unsettled !== undefined) {
+      const journal = yield* journalOf(directory, options, subject)
+      if (journal?.identity === unsettled.journal.identity) {
+        const age = (yield* Clock.currentTimeNanos) - unsettled.at
+        return yield* age < remembered
+          ? changing(subject)
+          : withJournal(directory, unsettled, options, subject)
+      }
+    }
     if (options.view === "mount") yield* namesIn(directory, subject)
     const { after, before, database } = yield* withFile(directory, options.name, options, subject, (file) =>
       readObserved(directory, file, options, subject)
@@ -269,34 +328,34 @@ export const make = Effect.gen(function* () {
     const head = Buffer.concat(database.pieces, Math.min(database.length, DatabaseHeader.length))
     const header = yield* DatabaseFile.check(head, options.schemaVersion ?? Number.POSITIVE_INFINITY, subject)
 
-    if (after.journal === undefined) {
+    if (after.journal?.hasHeader !== true) {
       const sameHead = before.head.equals(after.head) && head.equals(after.head.subarray(0, head.length))
       if (!sameHead) return yield* changing(subject)
       // Some mounts tell the times of the file that has the name now. The one that was read is then nobody's any more.
       const same = before.stamp === after.stamp || (yield* isReplaced(directory, before.inode, options))
       if (!same) return yield* changing(subject)
       if (database.length < header.pages * header.pageSize) return yield* changing(subject)
+    }
+    if (after.journal === undefined) {
       return { database: database.pieces, journal: undefined, stamp: after.stamp }
     }
-    const name = DatabaseFile.journalName(options.name)
-    const journal = yield* withFile(directory, name, options, subject, (file) =>
-      readAll(file, name, options, subject)
-    ).pipe(Effect.catchIf(isMissing, () => Effect.fail(changing(subject))))
-    const bytes = Buffer.concat(journal.pieces)
-    const identity = `${journal.stats.ino}.${RollbackJournal.nonce(bytes)}`
-    if (identity !== after.journal.identity || !RollbackJournal.isWhole(bytes)) {
-      return yield* changing(subject)
-    }
-    if (RollbackJournal.namesSuperJournal(bytes)) {
-      return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
-    }
-    return { database: database.pieces, journal: journal.pieces, stamp: after.stamp }
+    const at = yield* Clock.currentTimeNanos
+    const copied: Unsettled = { database: database.pieces, after, journal: after.journal, at }
+    if (options.view === "local") return yield* withJournal(directory, copied, options, subject)
+    yield* Ref.set(waiting, copied)
+    return yield* changing(subject)
   })
 
-  const copySlowly = (options: QuietCopyOptions, subject: Subject): Effect.Effect<QuietCopy, StorageError> =>
-    Effect.catchIf(copyOnce(options, subject), isChanging, () =>
-      Effect.retry(copyOnce(options, subject), { schedule: untilQuiet(options.patience), while: isChanging })
+  const copySlowly = Effect.fnUntraced(function* (options: QuietCopyOptions, subject: Subject) {
+    const waiting = yield* Ref.make<Unsettled | undefined>(undefined)
+    const once = () =>
+      directories.within(options.directory, subject, (directory) =>
+        copyFrom(directory, options, subject, waiting)
+      )
+    return yield* Effect.catchIf(once(), isChanging, () =>
+      Effect.retry(Effect.suspend(once), { schedule: untilQuiet(options.patience), while: isChanging })
     )
+  })
 
   /** In one go if the file is short and at rest, which it mostly is. */
   const copy = (options: QuietCopyOptions, subject: Subject): Effect.Effect<QuietCopy, StorageError> =>

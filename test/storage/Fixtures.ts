@@ -3,7 +3,7 @@
  * test left behind.
  */
 import type { Scope } from "effect"
-import { Duration, Effect, Fiber, FiberId, FiberStatus, Layer, Schedule, Scheduler } from "effect"
+import { Clock, Duration, Effect, Fiber, FiberId, FiberStatus, Layer, Schedule, Scheduler } from "effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import { createRequire } from "node:module"
@@ -47,6 +47,22 @@ export const eventually = (condition: () => boolean) =>
     Effect.timeoutFail({ duration: "20 seconds", onTimeout: () => new Error("waited for too long") }),
     Effect.orDie
   )
+
+const live = Clock.make()
+const hurry = 1000
+
+/** A clock on which a thousand times as much passes. */
+const hurriedClock: Clock.Clock = {
+  [Clock.ClockTypeId]: Clock.ClockTypeId,
+  unsafeCurrentTimeMillis: () => live.unsafeCurrentTimeMillis() * hurry,
+  unsafeCurrentTimeNanos: () => live.unsafeCurrentTimeNanos() * BigInt(hurry),
+  currentTimeMillis: Effect.sync(() => hurriedClock.unsafeCurrentTimeMillis()),
+  currentTimeNanos: Effect.sync(() => hurriedClock.unsafeCurrentTimeNanos()),
+  sleep: (duration) => live.sleep(Duration.times(duration, 1 / hurry))
+}
+
+/** Waits a thousandth of what the effect waits. */
+export const hurried = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.withClock(effect, hurriedClock)
 
 /** Fails, rather than hang, if the effect waits for something that does not come. */
 export const atOnce = <A, E, R>(effect: Effect.Effect<A, E, R>) =>

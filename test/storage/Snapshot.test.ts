@@ -26,8 +26,13 @@ const optionsFor = (path: string, options: Partial<SnapshotOptions> = {}): Snaps
   ...options
 })
 
+/** Through a mount a journal is waited for, for a thousandth of the time here, and so is everything else. */
 const open = (path: string, options?: Partial<SnapshotOptions>) =>
-  Effect.flatMap(Snapshots, (snapshots) => snapshots.open(optionsFor(path, options), subject))
+  Effect.flatMap(Snapshots, (snapshots) =>
+    options?.view === "mount"
+      ? Fixtures.hurried(snapshots.open(optionsFor(path, { patience: "2 hours", ...options }), subject))
+      : snapshots.open(optionsFor(path, options), subject)
+  )
 
 const stampOf = (path: string, options?: Partial<SnapshotOptions>) =>
   Effect.flatMap(Snapshots, (snapshots) => snapshots.stamp(optionsFor(path, options), subject))

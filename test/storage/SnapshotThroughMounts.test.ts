@@ -1,8 +1,8 @@
 /**
  * Snapshots of files that change while a mount says nothing of it, or something else than it is asked.
  */
-import { describe, expect, it } from "@effect/vitest"
-import type { Layer, Scope } from "effect"
+import { beforeEach, describe, expect, it } from "@effect/vitest"
+import type { Duration, Layer, Scope } from "effect"
 import { Effect } from "effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -27,7 +27,7 @@ const testWith =
       })
     )
 
-const read = (path: string, view: "local" | "mount") =>
+const read = (path: string, view: "local" | "mount", patience: Duration.DurationInput = "1 second") =>
   Effect.gen(function* () {
     const snapshots = yield* Snapshots
     const { client } = yield* snapshots.open(
@@ -36,7 +36,7 @@ const read = (path: string, view: "local" | "mount") =>
         name: Path.basename(path),
         view,
         limit: 64 << 20,
-        patience: "1 second"
+        patience
       },
       subject
     )
@@ -80,9 +80,35 @@ const overwrite = (path: string, bytes: Uint8Array, position: number) => {
   Fs.closeSync(fd)
 }
 
+/** A transaction on a small file: what it finds, what it leaves, and its journal. */
+const transactionAt = (path: string) => {
+  Raw.exec(path, "PRAGMA synchronous = OFF; DELETE FROM t WHERE id > 12; VACUUM")
+  const before = Fs.readFileSync(path)
+  Raw.exec(path, "PRAGMA synchronous = OFF; UPDATE t SET v = v + 1")
+  const after = Fs.readFileSync(path)
+  expect(after.length).toBe(before.length)
+  return {
+    before,
+    after,
+    journal: journalOf(before),
+    half: Math.ceil(after.length / pageSize / 2) * pageSize
+  }
+}
+
+/** More system calls than a reader makes for one attempt. */
+const longest = 40
+
+/** What the mount said of how long files are, by their inodes. */
+const said = new Map<bigint, { readonly size: bigint; readonly until: number }>()
+
 /** What another party does at the n-th system call of a reader. */
 const moments = new Map<number, () => void>()
 let count = 0
+beforeEach(() => {
+  moments.clear()
+  said.clear()
+  count = 0
+})
 const around = <A, E>(call: Effect.Effect<A, E>) =>
   Effect.suspend(() => {
     moments.get(++count)?.()
@@ -108,13 +134,7 @@ describe("a snapshot through a mount that tells no times", () => {
       `is one state that existed, whenever a transaction writes the ${first} first, and whenever the rest, view "${view}"`,
       (path) =>
         Effect.gen(function* () {
-          Raw.exec(path, "PRAGMA synchronous = OFF; DELETE FROM t WHERE id > 12; VACUUM")
-          const before = Fs.readFileSync(path)
-          Raw.exec(path, "PRAGMA synchronous = OFF; UPDATE t SET v = v + 1")
-          const after = Fs.readFileSync(path)
-          expect(after.length).toBe(before.length)
-          const journal = journalOf(before)
-          const half = Math.ceil(after.length / pageSize / 2) * pageSize
+          const { after, before, half, journal } = transactionAt(path)
           const write = (isHeader: boolean) =>
             isHeader
               ? overwrite(path, after.subarray(0, half), 0)
@@ -135,13 +155,95 @@ describe("a snapshot through a mount that tells no times", () => {
               })
               const rows = yield* read(path, view)
               expect({ begin, end, rows }).toEqual({ begin, end, rows: [{ v: rows[0]?.v, n: 12 }] })
-              isLast = end > count
+              // A reader that sees the journal waits for its end.
+              isLast = end > count || end > begin + longest
               isOver = begin > count
             }
           }
         })
     )
   }
+})
+
+/** A mount whose client goes on saying for a second how long a file was when it was first asked for, and reads no further. */
+const remembering = Fixtures.layerWith((calls) => {
+  const remembered = (stats: Fs.BigIntStats): Fs.BigIntStats => {
+    const now = performance.now()
+    const before = said.get(stats.ino)
+    const answer =
+      before !== undefined && now < before.until ? before : { size: stats.size, until: now + 1000 }
+    said.set(stats.ino, answer)
+    return Object.assign(stats, { size: answer.size, mtimeNs: 0n, ctimeNs: 0n })
+  }
+  return {
+    open: (...parameters) =>
+      around(Effect.tap(calls.open(...parameters), (fd) => Effect.map(calls.fstat(fd), remembered))),
+    fstat: (fd) => around(Effect.map(calls.fstat(fd), remembered)),
+    read: (fd, buffer, position) =>
+      around(
+        Effect.flatMap(calls.fstat(fd), (stats) => {
+          const rest = Number(remembered(stats).size) - position
+          return rest <= 0 ? Effect.succeed(0) : calls.read(fd, buffer.subarray(0, rest), position)
+        })
+      ),
+    list: (path) => around(calls.list(path))
+  }
+})
+
+describe("a snapshot through a mount that remembers how long files were", () => {
+  const steps = [1, 2, 3, 5, 8, 13, 21]
+
+  testWith(remembering)("is one state that existed, whenever a transaction begins, writes and ends", (path) =>
+    Effect.gen(function* () {
+      const { after, before, half, journal } = transactionAt(path)
+      yield* read(path, "mount")
+      const undisturbed = count
+      for (let begin = 1; begin <= undisturbed; begin++) {
+        for (const [toWrite, toEnd] of steps.flatMap((a) => steps.map((b) => [a, b] as const))) {
+          said.clear()
+          overwrite(path, before, 0)
+          count = 0
+          moments.clear()
+          moments.set(begin, () => Fs.writeFileSync(`${path}-journal`, ""))
+          moments.set(begin + toWrite, () => {
+            Fs.writeFileSync(`${path}-journal`, journal)
+            overwrite(path, after.subarray(0, half), 0)
+          })
+          moments.set(begin + toWrite + toEnd, () => {
+            overwrite(path, after.subarray(half), half)
+            Fs.unlinkSync(`${path}-journal`)
+          })
+          const rows = yield* read(path, "mount")
+          expect({ begin, toWrite, toEnd, rows }).toEqual({
+            begin,
+            toWrite,
+            toEnd,
+            rows: [{ v: rows[0]?.v, n: 12 }]
+          })
+          Fs.rmSync(`${path}-journal`, { force: true })
+        }
+      }
+    })
+  )
+
+  testWith(remembering)(
+    "is there beside a journal that was never written to, once the mount knows better",
+    (path) =>
+      Effect.gen(function* () {
+        Fs.writeFileSync(`${path}-journal`, "")
+        said.clear()
+        said.set(Fs.statSync(path, { bigint: true }).ino, { size: 8192n, until: performance.now() + 100 })
+        expect(yield* Fixtures.hurried(read(path, "mount", "2 hours"))).toEqual([{ v: 0, n: Fixtures.rows }])
+      })
+  )
+
+  testWith(remembering)("does not wait where the header of a journal was removed", (path) =>
+    Effect.gen(function* () {
+      Raw.exec(path, "PRAGMA journal_mode = PERSIST; UPDATE t SET v = v + 1")
+      expect(Fs.statSync(`${path}-journal`).size).toBeGreaterThan(0)
+      expect(yield* read(path, "mount")).toEqual([{ v: 1, n: Fixtures.rows }])
+    })
+  )
 })
 
 describe("a snapshot of a file whose name is given to another all the time", () => {

@@ -78,6 +78,10 @@ export const make = (
 ): Effect.Effect<Loop, never, AirlockConfig> =>
   Effect.map(AirlockConfig, ({ concurrency }) => {
     const queue = Turn.makeQueue(concurrency)
+    /** The work on a session may take milliseconds for which the event loop stands still, so it has a turn before each. */
+    const door = Turn.makeQueue()
+    const inTurn = <A, E>(effect: Effect.Effect<A, E>) =>
+      Turn.during(queue)(Effect.zipRight(Turn.during(door)(pause), effect))
     /** Why the last look at a session failed. What stays as it is, is told once. */
     const troubles = new Map<string, string>()
 
@@ -105,7 +109,7 @@ export const make = (
         return leave
       })
       return options
-        .work(ref, (effect) => Effect.ensuring(Turn.during(queue)(effect), leaveOnce))
+        .work(ref, (effect) => Effect.ensuring(inTurn(effect), leaveOnce))
         .pipe(
           Effect.flatMap(then),
           Effect.tap(() => troubles.delete(key)),

@@ -3,6 +3,7 @@ import type { Session } from "effect-airlock"
 import { Deferred, Effect, Fiber, Stream } from "effect"
 import { AirlockConfig, SessionRegistry } from "effect-airlock"
 import * as SessionLoop from "../../src/host/SessionLoop.js"
+import * as Fixtures from "../storage/Fixtures.js"
 import * as TestHost from "../support/TestHost.js"
 import { logged } from "./SweepFixtures.js"
 
@@ -80,6 +81,20 @@ describe("SessionLoop.once", () => {
         const steps = turns.map((count, index) => count - (turns[index - 1] ?? 0))
         expect(Math.max(...steps)).toBeLessThan(500)
       }).pipe(TestHost.withHost())
+  )
+
+  it.effect("lets others have their turn before it works on each", () =>
+    Effect.gen(function* () {
+      const loop = yield* Fixtures.eventLoop
+      const turns: Array<number> = []
+      const { once } = yield* loopOver(100, {
+        isIdle: () => false,
+        work: () => Effect.sync(() => turns.push(loop.turns))
+      })
+      yield* once
+      expect(turns.length).toBe(100)
+      expect(new Set(turns).size).toBe(100)
+    }).pipe(Effect.scoped, TestHost.withHost())
   )
 
   it.effect("ends when all is over that it began, and tells of a trouble once", () =>

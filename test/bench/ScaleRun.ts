@@ -26,7 +26,8 @@ export interface Quantiles {
  * Times are in milliseconds, sizes in bytes.
  *
  * - `firstLook`, `idleLook`: one look of both loops at all sessions, when nothing is known of them and when nothing is new
- * - `heapPerSession`, `residentPerSession`: what the host keeps of a session in which nothing happens
+ * - `heapPerSession`, `residentPerSession`: what the host keeps of a session in which nothing happens; of the heap, without
+ *   compiled code
  * - `files`: open file descriptors after a look at all sessions
  * - `sent`, `stored`, `delivered`: messages per second; `missing`: how many were never delivered
  * - `write`: from when `writeMessage` was due to be called to its end; `roundTrip`: to the adapter's getting the answer; `outward`: from the

@@ -11,6 +11,7 @@ import { ChannelAdapter, ContainerRuntime } from "effect-airlock"
 import * as Fs from "node:fs"
 import type { IntervalHistogram } from "node:perf_hooks"
 import { monitorEventLoopDelay } from "node:perf_hooks"
+import * as V8 from "node:v8"
 import * as Agents from "./Agents.js"
 import * as Measure from "./Measure.js"
 import * as Ours from "./Ours.js"
@@ -29,11 +30,13 @@ const quantiles = (samples: ReadonlyArray<number>): Quantiles =>
     ? { p50: null, p99: null, max: null }
     : { p50: quantile(samples, 0.5), p99: quantile(samples, 0.99), max: quantile(samples, 1) }
 
+/** `kept` is the heap without compiled code, of which there is more the longer a program runs, whatever it keeps. */
 const memory = Effect.sync(() => {
   if (global.gc === undefined) throw new Error("node has to be started with --expose-gc")
   for (let n = 0; n < 3; n++) global.gc()
   const { heapUsed, rss } = process.memoryUsage()
-  return { heapUsed, rss }
+  const { bytecode_and_metadata_size, code_and_metadata_size } = V8.getHeapCodeStatistics()
+  return { kept: heapUsed - code_and_metadata_size - bytecode_and_metadata_size, rss }
 })
 
 /** What is known of a message, by its id. */
@@ -91,7 +94,7 @@ const idle = (ours: Ours.Host) =>
     return {
       firstLook: first / 1000,
       idleLook: quantile(times, 0.5) / 1000,
-      heapPerSession: (after.heapUsed - before.heapUsed) / more,
+      heapPerSession: (after.kept - before.kept) / more,
       residentPerSession: (after.rss - before.rss) / more,
       files
     }

@@ -20,8 +20,8 @@ import type { UnsafePath } from "../protocol/AirlockError.js"
 import type { SessionRef } from "../protocol/Session.js"
 import * as SessionLayout from "../protocol/SessionLayout.js"
 import * as DatabaseFile from "../storage/DatabaseFile.js"
-import type { ChangeStamp } from "../storage/QuietCopy.js"
-import * as QuietCopy from "../storage/QuietCopy.js"
+import type { ChangeStamp } from "../storage/FileLook.js"
+import * as FileLook from "../storage/FileLook.js"
 import { nothing, SystemCalls } from "../storage/SystemCalls.js"
 import { SessionPaths } from "./SessionPaths.js"
 
@@ -128,7 +128,7 @@ export const make: Effect.Effect<Glances, never, SystemCalls | SessionPaths> = E
         return { ...last, isOld: now - last.since >= (changed.some(isWholeSecond) ? longTick : tick) }
       }),
     tells: (glance, outbound) =>
-      glance?.isOld === true && !QuietCopy.hasJournal(outbound) ? glance : undefined,
+      glance?.isOld === true && !FileLook.hasJournal(outbound) ? glance : undefined,
     isStill,
     isPublishedStill
   }

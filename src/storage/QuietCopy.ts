@@ -19,31 +19,23 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
-import type { BigIntStats } from "node:fs"
 import type { StorageError } from "../protocol/AirlockError.js"
 import { SessionDbCorrupt, SessionDbUnavailable } from "../protocol/AirlockError.js"
 import * as DatabaseFile from "./DatabaseFile.js"
 import * as DatabaseHeader from "./DatabaseHeader.js"
+import * as FileLook from "./FileLook.js"
 import * as RollbackJournal from "./RollbackJournal.js"
 import type { SafeDirectory, SafeFile } from "./SafeDirectory.js"
 import { SafeDirectories } from "./SafeDirectory.js"
 import type { Subject } from "./StorageFailure.js"
 import { fromSystemCall, isMissing } from "./StorageFailure.js"
-import { flags, nothing, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
+import { pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
 
 /**
  * @since 0.1.0
  * @category models
  */
-export interface QuietCopyOptions {
-  /** The absolute path of the folder that the file is in. */
-  readonly directory: string
-  readonly name: string
-  /**
-   * `local`: this side sees the file as it is. `mount`: through a mount whose client caches names, sizes and
-   * pages, so the folder is listed and the page cache bypassed.
-   */
-  readonly view: "local" | "mount"
+export interface QuietCopyOptions extends FileLook.FileLookOptions {
   /** The newest schema that the caller can read. Left out, it reads any, and decides row by row. */
   readonly schemaVersion?: number | undefined
   /** The largest file that is copied, in bytes; also the largest journal. */
@@ -51,26 +43,6 @@ export interface QuietCopyOptions {
   /** How long to go on trying while the file keeps changing. */
   readonly patience: Duration.DurationInput
 }
-
-/**
- * What a file looked like: equal stamps mean an unchanged file.
- *
- * @since 0.1.0
- * @category models
- */
-export type ChangeStamp = string
-
-/** What a stamp has of the journal comes after this. */
-const journalMark = "+"
-
-/**
- * Whether a stamp is of a file with a journal that is not rolled back. Removing that is a commit, of which the file
- * itself shows nothing.
- *
- * @since 0.1.0
- * @category models
- */
-export const hasJournal = (stamp: ChangeStamp): boolean => stamp.includes(journalMark)
 
 /**
  * The bytes of a database, in pieces, and of the journal that has to be rolled back in it, if there is one.
@@ -81,35 +53,14 @@ export const hasJournal = (stamp: ChangeStamp): boolean => stamp.includes(journa
 export interface QuietCopy {
   readonly database: ReadonlyArray<Uint8Array>
   readonly journal: ReadonlyArray<Uint8Array> | undefined
-  readonly stamp: ChangeStamp
-}
-
-/** What a file begins with, and what the system says of it. */
-interface Head {
-  readonly head: Buffer
-  readonly stats: BigIntStats
-}
-
-/** `hasHeader` is false for one that has not been written to, or seems so through a mount. */
-interface Journal {
-  readonly identity: string
-  readonly size: bigint
-  readonly hasHeader: boolean
-}
-
-interface Observed {
-  readonly stamp: ChangeStamp
-  readonly head: Buffer
-  readonly inode: bigint
-  /** Absent when there is no journal; where nothing is remembered, also when it has not been written to. */
-  readonly journal: Journal | undefined
+  readonly stamp: FileLook.ChangeStamp
 }
 
 /** A copy that was made beside a journal which was there before and after. `at` is when, in nanoseconds. */
 interface Unsettled {
   readonly database: ReadonlyArray<Uint8Array>
-  readonly after: Observed
-  readonly journal: Journal
+  readonly after: FileLook.Observed
+  readonly journal: FileLook.Journal
   readonly at: bigint
 }
 
@@ -118,13 +69,6 @@ const remembered = BigInt(2e9)
 
 /** The longest file that is read in one go: the event loop waits for about a millisecond. */
 const quickBytes = 4 * pieceBytes
-
-/** Its times and length, and what SQLite counts at the beginning of it. */
-const stampOf = (head: Buffer, stats: BigIntStats): ChangeStamp =>
-  `${stats.ino}.${stats.size}.${stats.mtimeNs}.${head.subarray(24, 32).toString("hex")}`
-
-/** The file changed while it was looked at. */
-const changing = (subject: Subject) => new SessionDbUnavailable({ ...subject, reason: "busy" })
 
 const isGone = (error: StorageError): boolean =>
   isMissing(error) || (error._tag === "SessionDbUnavailable" && error.code === "ESTALE")
@@ -141,30 +85,7 @@ const isChanging = (error: StorageError): boolean =>
 export const make = Effect.gen(function* () {
   const calls = yield* SystemCalls
   const directories = yield* SafeDirectories
-
-  /**
-   * Uses a file around the page cache, which may be stale, if this is a mount. File systems that want such
-   * reads aligned in memory (local disks, whose cache is never stale) answer EINVAL, and are read as usual.
-   */
-  const withFile = <A>(
-    directory: SafeDirectory,
-    name: string,
-    options: QuietCopyOptions,
-    subject: Subject,
-    use: (file: SafeFile) => Effect.Effect<A, StorageError>
-  ) => {
-    const attempt = (extraFlags: number) => directories.withFile(directory, name, subject, use, extraFlags)
-    return options.view === "local" || flags.direct === 0
-      ? attempt(0)
-      : Effect.catchIf(
-          attempt(flags.direct),
-          (error) => error._tag === "SessionDbUnavailable" && error.code === "EINVAL",
-          () => attempt(0)
-        )
-  }
-
-  const readAt = (fd: number, buffer: Uint8Array, position: number, name: string, subject: Subject) =>
-    calls.read(fd, buffer, position).pipe(Effect.mapError(fromSystemCall(subject, name)))
+  const { journalOf, namesIn, observedOf, readAt, readHead, stamp, withFile } = yield* FileLook.make
 
   /** All of a file, however long its size says it is: sizes are stale through a mount. */
   const readAll = Effect.fnUntraced(function* (
@@ -190,65 +111,6 @@ export const make = Effect.gen(function* () {
     }
   })
 
-  const readHead = ({ fd, stats }: SafeFile, name: string, subject: Subject) => {
-    const head = Buffer.allocUnsafeSlow(4096)
-    return Effect.map(readAt(fd, head, 0, name, subject), (count) => ({
-      head: head.subarray(0, count),
-      stats
-    }))
-  }
-
-  /** The names in the folder. A mount that is asked for one name may answer what it was a second ago; for all, it asks. */
-  const namesIn = (directory: SafeDirectory, subject: Subject) =>
-    calls.list(directory.at(".")).pipe(Effect.mapError(fromSystemCall(subject, directory.path)))
-
-  const journalOf = Effect.fnUntraced(function* (
-    directory: SafeDirectory,
-    options: QuietCopyOptions,
-    subject: Subject
-  ) {
-    const name = DatabaseFile.journalName(options.name)
-    if (options.view === "mount") {
-      const names = yield* namesIn(directory, subject)
-      if (!names.includes(name)) return undefined
-    } else if (calls.glance(directory.at(name)) === nothing) return undefined
-    return yield* withFile(directory, name, options, subject, (file) => readHead(file, name, subject)).pipe(
-      Effect.map(({ head, stats }): Journal | undefined => {
-        const { ino, mtimeNs, size } = stats
-        const nonce = RollbackJournal.nonce(head)
-        if (nonce !== undefined) return { identity: `${ino}.${nonce}`, size, hasHeader: true }
-        return options.view === "local" || head.length >= RollbackJournal.headerLength
-          ? undefined
-          : { identity: `${ino}.at.${mtimeNs}`, size, hasHeader: false }
-      }),
-      Effect.catchIf(isMissing, () =>
-        options.view === "mount" ? Effect.fail(changing(subject)) : Effect.succeed(undefined)
-      )
-    )
-  })
-
-  const observedOf = ({ head, stats }: Head, journal: Observed["journal"]): Observed => {
-    const stamp = stampOf(head, stats)
-    return {
-      stamp: journal === undefined ? stamp : `${stamp}${journalMark}${journal.identity}.${journal.size}`,
-      head,
-      inode: stats.ino,
-      journal
-    }
-  }
-
-  const observe = Effect.fnUntraced(function* (
-    directory: SafeDirectory,
-    options: QuietCopyOptions,
-    subject: Subject
-  ) {
-    const journal = yield* journalOf(directory, options, subject)
-    const head = yield* withFile(directory, options.name, options, subject, (file) =>
-      readHead(file, options.name, subject)
-    )
-    return observedOf(head, journal)
-  })
-
   /**
    * Reads the file, and looks at it before and after, through one descriptor: that its name is given to another file
    * meanwhile does no harm. Before, the header is read and then the journal, after, the journal and then the header,
@@ -271,7 +133,7 @@ export const make = Effect.gen(function* () {
       return { before, database, after }
     }).pipe(
       // Some mounts take a file away from who has it open when its name is given to another.
-      Effect.catchIf(isGone, () => Effect.fail(changing(subject)))
+      Effect.catchIf(isGone, () => Effect.fail(FileLook.changing(subject)))
     )
 
   /** Whether the name has another file by now. Asked when the one that was read is closed: 9p takes an open one for it. */
@@ -293,10 +155,11 @@ export const make = Effect.gen(function* () {
     const name = DatabaseFile.journalName(options.name)
     const { pieces, stats } = yield* withFile(directory, name, options, subject, (file) =>
       readAll(file, name, options, subject)
-    ).pipe(Effect.catchIf(isMissing, () => Effect.fail(changing(subject))))
+    ).pipe(Effect.catchIf(isMissing, () => Effect.fail(FileLook.changing(subject))))
     const bytes = Buffer.concat(pieces)
     const identity = `${stats.ino}.${RollbackJournal.nonce(bytes)}`
-    if (identity !== journal.identity || !RollbackJournal.isWhole(bytes)) return yield* changing(subject)
+    if (identity !== journal.identity || !RollbackJournal.isWhole(bytes))
+      return yield* FileLook.changing(subject)
     if (RollbackJournal.namesSuperJournal(bytes)) {
       return yield* new SessionDbCorrupt({ ...subject, reason: "super-journal" })
     }
@@ -316,7 +179,7 @@ export const make = Effect.gen(function* () {
       if (journal?.identity === unsettled.journal.identity) {
         const age = (yield* Clock.currentTimeNanos) - unsettled.at
         return yield* age < remembered
-          ? changing(subject)
+          ? FileLook.changing(subject)
           : withJournal(directory, unsettled, options, subject)
       }
     }
@@ -324,17 +187,17 @@ export const make = Effect.gen(function* () {
     const { after, before, database } = yield* withFile(directory, options.name, options, subject, (file) =>
       readObserved(directory, file, options, subject)
     )
-    if (before.journal?.identity !== after.journal?.identity) return yield* changing(subject)
+    if (before.journal?.identity !== after.journal?.identity) return yield* FileLook.changing(subject)
     const head = Buffer.concat(database.pieces, Math.min(database.length, DatabaseHeader.length))
     const header = yield* DatabaseFile.check(head, options.schemaVersion ?? Number.POSITIVE_INFINITY, subject)
 
     if (after.journal?.hasHeader !== true) {
       const sameHead = before.head.equals(after.head) && head.equals(after.head.subarray(0, head.length))
-      if (!sameHead) return yield* changing(subject)
+      if (!sameHead) return yield* FileLook.changing(subject)
       // Some mounts tell the times of the file that has the name now. The one that was read is then nobody's any more.
       const same = before.stamp === after.stamp || (yield* isReplaced(directory, before.inode, options))
-      if (!same) return yield* changing(subject)
-      if (database.length < header.pages * header.pageSize) return yield* changing(subject)
+      if (!same) return yield* FileLook.changing(subject)
+      if (database.length < header.pages * header.pageSize) return yield* FileLook.changing(subject)
     }
     if (after.journal === undefined) {
       return { database: database.pieces, journal: undefined, stamp: after.stamp }
@@ -343,7 +206,7 @@ export const make = Effect.gen(function* () {
     const copied: Unsettled = { database: database.pieces, after, journal: after.journal, at }
     if (options.view === "local") return yield* withJournal(directory, copied, options, subject)
     yield* Ref.set(waiting, copied)
-    return yield* changing(subject)
+    return yield* FileLook.changing(subject)
   })
 
   const copySlowly = Effect.fnUntraced(function* (options: QuietCopyOptions, subject: Subject) {
@@ -369,14 +232,9 @@ export const make = Effect.gen(function* () {
       return Effect.flatMap(DatabaseFile.check(bytes, schemaVersion, subject), ({ pageSize, pages }) =>
         bytes.length < pages * pageSize
           ? copySlowly(options, subject)
-          : Effect.succeed({ database: [bytes], journal: undefined, stamp: stampOf(bytes, stats) })
+          : Effect.succeed({ database: [bytes], journal: undefined, stamp: FileLook.stampOf(bytes, stats) })
       )
     })
-
-  const stamp = (options: QuietCopyOptions, subject: Subject) =>
-    directories.within(options.directory, subject, (directory) =>
-      Effect.map(observe(directory, options, subject), ({ stamp }) => stamp)
-    )
 
   return { copy, stamp }
 })

@@ -22,6 +22,7 @@ import * as BTreePages from "./BTreePages.js"
 import * as Closing from "./Closing.js"
 import * as DatabaseFile from "./DatabaseFile.js"
 import * as DatabaseHeader from "./DatabaseHeader.js"
+import type * as FileLook from "./FileLook.js"
 import * as FilePermit from "./FilePermit.js"
 import { OwnedNames } from "./OwnedNames.js"
 import * as QuietCopy from "./QuietCopy.js"
@@ -34,7 +35,7 @@ import type { StoredRecord } from "./StoredRecord.js"
 import { flags, pause, pieceBytes, SystemCalls } from "./SystemCalls.js"
 import * as Tracing from "./Tracing.js"
 
-export type { ChangeStamp } from "./QuietCopy.js"
+export type { ChangeStamp } from "./FileLook.js"
 
 /**
  * @since 0.1.0
@@ -57,7 +58,7 @@ export interface SnapshotOptions extends QuietCopy.QuietCopyOptions {
  */
 export interface Snapshot {
   readonly client: Database
-  readonly stamp: QuietCopy.ChangeStamp
+  readonly stamp: FileLook.ChangeStamp
 }
 
 /**
@@ -71,7 +72,7 @@ export interface Snapshot {
  * @category models
  */
 export interface Copy {
-  readonly stamp: QuietCopy.ChangeStamp
+  readonly stamp: FileLook.ChangeStamp
   readonly client: Effect.Effect<Database, StorageError, Scope.Scope>
   readonly rowsOf: (definition: string) => ReadonlyArray<StoredRecord> | undefined
 }
@@ -94,7 +95,7 @@ export class Snapshots extends Context.Tag("effect-airlock/Snapshots")<
     readonly stamp: (
       options: SnapshotOptions,
       subject: Subject
-    ) => Effect.Effect<QuietCopy.ChangeStamp, StorageError>
+    ) => Effect.Effect<FileLook.ChangeStamp, StorageError>
   }
 >() {
   /**

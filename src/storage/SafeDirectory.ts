@@ -304,7 +304,7 @@ const make = Effect.gen(function* () {
       yield* Effect.yieldNow()
       yield* meanwhile
       yield* Fiber.join(syncing)
-    }).pipe(Effect.uninterruptible)
+    })
 
   const writeFile = <E>(
     directory: SafeDirectory,

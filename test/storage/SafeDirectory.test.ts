@@ -404,20 +404,38 @@ describe("SafeDirectories.writeFile", () => {
       }))
   }
 
-  test("leaves nothing wherever it is interrupted", ({ directories, directory, at }) =>
-    Effect.gen(function* () {
-      let whole = 0
-      yield* Fixtures.interruptedAtEveryOperation(
-        directories.writeFile(directory, "file", bytesOf("one, ", "two"), subject),
-        Effect.sync(() => {
-          if (!Fs.existsSync(at("file"))) return
-          expect(Fs.readFileSync(at("file"), "utf8")).toBe("one, two")
-          Fs.unlinkSync(at("file"))
-          whole++
-        })
-      )
-      expect(whole).toBeGreaterThan(0)
-    }))
+  for (const [what, write] of [
+    [
+      "of a stream",
+      ({ directories, directory }: Place) =>
+        directories.writeFile(directory, "file", bytesOf("one, ", "two"), subject)
+    ],
+    [
+      "of bytes",
+      ({ directories, directory }: Place) =>
+        directories.writeFile(directory, "file", Buffer.from("one, two"), subject)
+    ],
+    [
+      "of bytes, with something to do meanwhile",
+      ({ directories, directory }: Place) =>
+        directories.writeFile(directory, "file", Buffer.from("one, two"), subject, Effect.yieldNow())
+    ]
+  ] as const) {
+    test(`leaves nothing ${what} wherever it is interrupted`, (place) =>
+      Effect.gen(function* () {
+        let whole = 0
+        yield* Fixtures.interruptedAtEveryOperation(
+          write(place),
+          Effect.sync(() => {
+            if (!Fs.existsSync(place.at("file"))) return
+            expect(Fs.readFileSync(place.at("file"), "utf8")).toBe("one, two")
+            Fs.unlinkSync(place.at("file"))
+            whole++
+          })
+        )
+        expect(whole).toBeGreaterThan(0)
+      }))
+  }
 
   const full = (call: string) => Effect.fail(new SystemCallError({ call, code: "ENOSPC" }))
   for (const [call, replace] of [

@@ -259,17 +259,35 @@ describe("a message of which nobody knows whether it arrived", () => {
     )
   }
 
-  it.effect("is what an adapter leaves behind that never answers", () =>
+  it.effect("is what an adapter leaves behind that never answers, and that is interrupted", () =>
     Effect.gen(function* () {
       const { answer, attempted, drain, envelopes, say } = yield* program
-      yield* answer(() => Effect.never)
+      let interrupted = 0
+      yield* answer(() => Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted++)))
       const { id } = yield* say("hello")
+      const later = TestHost.until(() => Effect.map(envelopes, (all) => all.length === 1)).pipe(
+        Effect.zipRight(attempted),
+        Effect.zipLeft(TestClock.adjust("1 minute"))
+      )
+      const fiber = yield* Effect.fork(later)
+      // In this fiber, which goes on afterwards.
+      expect(yield* drain).toMatchObject({ waiting: [id] })
+      expect(interrupted).toBe(1)
+      expect(yield* Fiber.join(fiber)).toMatchObject([{ id, state: "sending", attempts: 1 }])
+      expect(yield* attempted).toMatchObject([{ state: "waiting", reason: "the adapter did not answer" }])
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("is not left running when the one who drains is interrupted", () =>
+    Effect.gen(function* () {
+      const { answer, drain, envelopes, say } = yield* program
+      let interrupted = 0
+      yield* answer(() => Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted++)))
+      yield* say("hello")
       const fiber = yield* Effect.fork(drain)
       yield* TestHost.until(() => Effect.map(envelopes, (all) => all.length === 1))
-      expect(yield* attempted).toMatchObject([{ id, state: "sending", attempts: 1 }])
-      yield* TestClock.adjust("1 minute")
-      expect(yield* Fiber.join(fiber)).toMatchObject({ waiting: [id] })
-      expect(yield* attempted).toMatchObject([{ state: "waiting", reason: "the adapter did not answer" }])
+      yield* Fiber.interrupt(fiber)
+      expect(interrupted).toBe(1)
     }).pipe(TestHost.withHost())
   )
 })

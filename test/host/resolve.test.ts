@@ -4,6 +4,7 @@ import { AirlockError, SessionManager, SessionRegistry } from "effect-airlock"
 import * as Fs from "node:fs"
 import * as Raw from "../support/Raw.js"
 import * as TestHost from "../support/TestHost.js"
+import { Opened, withCountingHost } from "./SweepFixtures.js"
 
 type Key = SessionRegistry.SessionKey
 
@@ -149,6 +150,19 @@ describe("SessionManager.resolve", () => {
       expect(Raw.query(`${folder}/inbound.db`, "SELECT id FROM messages_in")).toEqual([{ id: "a" }])
       expect(Object.keys(TestHost.contentsOf(folder))).toEqual(["inbound.db", "outbound.db"])
     }).pipe(TestHost.withHost())
+  )
+
+  it.effect("looks closer where a glance cannot tell whether a database is there", () =>
+    Effect.gen(function* () {
+      const opened = yield* Opened
+      const manager = yield* SessionManager.SessionManager
+      const { session } = yield* manager.resolve(key("shared", "chat"))
+      const folder = yield* TestHost.folderOf(session)
+      Fs.rmSync(`${folder}/outbound.db`)
+      opened.seenAs = (path, seen) => (path === `${folder}/outbound.db` ? undefined : seen)
+      yield* manager.resolve(key("shared", "chat"))
+      expect(Object.keys(TestHost.contentsOf(folder))).toEqual(["inbound.db", "outbound.db"])
+    }).pipe(withCountingHost)
   )
 
   it.effect("refuses an agent group that could not name a folder, and stores no session", () =>

@@ -205,6 +205,37 @@ describe("the copy of a snapshot", () => {
       })
   )
 
+  const table = "CREATE TABLE only_read (id INTEGER, text TEXT)"
+  const rowsAt = (path: string, options: Partial<SnapshotOptions>) =>
+    Effect.map(
+      Effect.flatMap(Snapshots, (snapshots) => snapshots.take(optionsFor(path, options), subject)),
+      ({ rowsOf }) => rowsOf(table)?.map((row) => row.value(1))
+    )
+
+  test("is read without SQLite if it is short, was checked, and has just the table that is asked for", ({
+    path
+  }) =>
+    Effect.gen(function* () {
+      Fs.rmSync(path)
+      Raw.exec(path, `PRAGMA user_version = 1; ${table}; INSERT INTO only_read VALUES (1, 'a'), (2, 'b')`)
+      expect(yield* rowsAt(path, { rows: 10 })).toEqual(["a", "b"])
+      expect(yield* rowsAt(path, {})).toBeUndefined()
+      Raw.exec(path, "ALTER TABLE only_read ADD COLUMN more TEXT")
+      expect(yield* rowsAt(path, { rows: 10 })).toBeUndefined()
+    }))
+
+  for (const [what, prepare] of [
+    ["is long", "INSERT INTO only_read SELECT 3, printf('%0200000d', 1)"],
+    ["has a journal", ""]
+  ] as const) {
+    test(`is not read without SQLite if it ${what}`, ({ path }) =>
+      Effect.gen(function* () {
+        Raw.exec(path, `${table}; INSERT INTO only_read VALUES (1, 'a'); ${prepare}`)
+        if (prepare === "") Fixtures.killWriter(path)
+        expect(yield* rowsAt(path, { rows: 1000 })).toBeUndefined()
+      }))
+  }
+
   /** Lets temporary directories be made in this folder only. */
   const temporary = (folder: string) =>
     Effect.acquireRelease(

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { flags, nothing, SystemCallError, SystemCalls } from "../../src/storage/SystemCalls.js"
-import { plantFifo, temporaryDirectory, withoutHanging } from "./Fixtures.js"
+import { openAt, plantFifo, temporaryDirectory, withoutHanging } from "./Fixtures.js"
 
 const test = <A, E>(
   name: string,
@@ -133,6 +133,43 @@ describe("SystemCalls", () => {
       expect(yield* calls.list(Path.join(folder, "directory"))).toEqual(["inside"])
     }))
 
+  test("reads a file at rest in one go", (folder, calls) =>
+    Effect.sync(() => {
+      const quiet = calls.readQuiet(folder, "file", "file-journal", 10)
+      expect(quiet?.bytes.toString()).toBe("0123456789")
+      expect(quiet?.stats.ino).toBe(Fs.statSync(Path.join(folder, "file"), { bigint: true }).ino)
+    }))
+
+  const refused: ReadonlyArray<readonly [what: string, plant: (at: (name: string) => string) => void]> = [
+    ["is a link", (at) => Fs.renameSync(at("link"), at("taken"))],
+    ["is a directory", (at) => Fs.renameSync(at("directory"), at("taken"))],
+    ["is not there", () => {}],
+    ["has a second name", (at) => Fs.linkSync(at("file"), at("taken"))],
+    ["is longer than it may be", (at) => Fs.writeFileSync(at("taken"), "01234567890")],
+    [
+      "has a journal",
+      (at) => {
+        Fs.writeFileSync(at("taken"), "0123456789")
+        Fs.symlinkSync("nowhere", at("taken-journal"))
+      }
+    ]
+  ]
+  for (const [what, plant] of refused) {
+    test(`reads nothing in one go if it ${what}, and leaves nothing open`, (folder, calls) =>
+      Effect.sync(() => {
+        plant((name) => Path.join(folder, name))
+        expect(calls.readQuiet(folder, "taken", "taken-journal", 10)).toBeUndefined()
+        expect(openAt(folder)).toEqual([])
+      }))
+  }
+
+  test("reads nothing in one go through a link to its folder", (folder, calls) =>
+    Effect.sync(() => {
+      Fs.writeFileSync(Path.join(folder, "directory", "file"), "inside")
+      expect(calls.readQuiet(Path.join(folder, "directory"), "file", "none", 10)).toBeDefined()
+      expect(calls.readQuiet(Path.join(folder, "directory-link"), "file", "none", 10)).toBeUndefined()
+    }))
+
   it.scopedLive("does not wait for a FIFO, following links or not", () =>
     Effect.gen(function* () {
       const calls = yield* SystemCalls
@@ -143,6 +180,8 @@ describe("SystemCalls", () => {
         expect((yield* calls.fstat(fd)).isFIFO()).toBe(true)
         yield* calls.close(fd)
       }
+      const quiet = Effect.sync(() => calls.readQuiet(Path.dirname(path), "fifo", "fifo-journal", 10))
+      expect(yield* withoutHanging(quiet)).toBeUndefined()
     }).pipe(Effect.provide(SystemCalls.layer))
   )
 

@@ -73,7 +73,15 @@ try {
     })
   )
   cpSync(join(import.meta.dirname, "host.ts"), join(project, "host.ts"))
-  run("npm", ["install", "--no-audit", "--no-fund"])
+  // That the driver's native part compiles, the project's own installation has shown; it takes a minute.
+  const own = join(root, "node_modules", "better-sqlite3")
+  run("npm", ["install", "--no-audit", "--no-fund", "--ignore-scripts"])
+  const theirs = join(project, "node_modules", "better-sqlite3")
+  const [version, wanted] = [own, theirs].map(
+    (path) => JSON.parse(readFileSync(join(path, "package.json"))).version
+  )
+  if (version === wanted) cpSync(join(own, "build"), join(theirs, "build"), { recursive: true })
+  else run("npm", ["rebuild", "better-sqlite3"])
   run("npx", ["tsc"])
   console.log(run(process.execPath, ["out/host.js"]))
   examine()

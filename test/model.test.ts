@@ -7,16 +7,15 @@
 import { expect, it } from "@effect/vitest"
 import { Effect, FastCheck } from "effect"
 import * as Fs from "node:fs"
-import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Command from "./model/Command.js"
 import * as Telling from "./model/Telling.js"
+import * as Memory from "./support/Memory.js"
 
 const runs = Number(process.env["AIRLOCK_MODEL_RUNS"] ?? 25)
 const seed = Number(process.env["AIRLOCK_MODEL_SEED"] ?? Math.floor(Math.random() * 2 ** 31))
 
-/** In memory, where there is a place for files in it. */
-const home = Fs.mkdtempSync(Path.join(Fs.existsSync("/dev/shm") ? "/dev/shm" : Os.tmpdir(), "airlock-model-"))
+const home = Fs.mkdtempSync(Path.join(Memory.folder, "airlock-model-"))
 const prepared = Path.join(home, "prepared")
 const tell = (story: Command.Story) =>
   Effect.runPromise(Telling.tell(prepared, Path.join(home, "story"), story))

@@ -27,7 +27,7 @@ export class Stages extends Context.Tag("test/Stage")<Stages, Stage>() {
   static readonly layer = Layer.scoped(
     Stages,
     Effect.gen(function* () {
-      const root = yield* TestHost.temporaryDirectory
+      const root = yield* TestHost.memoryDirectory
       const scene = yield* Scenes.make(Path.join(root, "template"))
       const at = (name: string) => Path.join(root, name)
       return { root, place: { dataDir: at("data"), grave: at("grave"), copies: at("copies") }, scene }

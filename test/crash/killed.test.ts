@@ -59,8 +59,8 @@ it.live(
     Effect.gen(function* () {
       const hostProgram = yield* Effect.promise(() => Bundle.make("servingHost.ts"))
       const agentProgram = yield* Effect.promise(() => Bundle.make("servingAgent.ts"))
-      const dataDir = yield* TestHost.temporaryDirectory
-      const temporary = yield* TestHost.temporaryDirectory
+      const dataDir = yield* TestHost.memoryDirectory
+      const temporary = yield* TestHost.memoryDirectory
       const answers = Path.join(dataDir, "answers")
       const stored = new Set<string>()
       const answered = () =>

@@ -10,6 +10,7 @@ import { Effect, Layer, Logger, LogLevel } from "effect"
 import { AirlockConfig, AirlockHost, SessionPaths, SessionRegistry } from "effect-airlock"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Memory from "../support/Memory.js"
 import * as TestHost from "../support/TestHost.js"
 import * as Attempts from "./Attempts.js"
 import * as Cases from "./Cases.js"
@@ -57,16 +58,8 @@ const across = (mount: Mount) =>
     }).pipe(Effect.provide(host(dataDir, attempts)))
   }).pipe(Effect.scoped)
 
-/**
- * Where temporary folders are, unless somebody has said so: in memory, if there is enough. How fast a disk is says nothing of
- * the mounts, and on a slow one the writers do not come to write.
- */
-const inMemory = "/dev/shm"
-const enough = 256 * 1024 * 1024
-if (process.env["TMPDIR"] === undefined && Fs.existsSync(inMemory)) {
-  const { bavail, bsize } = Fs.statfsSync(inMemory)
-  if (bavail * bsize >= enough) process.env["TMPDIR"] = inMemory
-}
+// Also of the processes that are started from here. On a slow disk the writers would not come to write.
+process.env["TMPDIR"] = Memory.folder
 
 const main = Effect.gen(function* () {
   const strangers = chosen.filter((name) => !Mounts.all.some((mount) => mount.name === name))

@@ -20,13 +20,20 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as DatabaseFile from "../../src/storage/DatabaseFile.js"
+import * as Memory from "./Memory.js"
 import * as Raw from "./Raw.js"
 
+const temporaryDirectoryIn = (parent: string) =>
+  Effect.acquireRelease(
+    Effect.sync(() => Fs.realpathSync(Fs.mkdtempSync(Path.join(parent, "airlock-test-")))),
+    (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
+  )
+
 /** A temporary directory, as the file system itself calls it. */
-export const temporaryDirectory = Effect.acquireRelease(
-  Effect.sync(() => Fs.realpathSync(Fs.mkdtempSync(Path.join(Os.tmpdir(), "airlock-test-")))),
-  (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
-)
+export const temporaryDirectory = temporaryDirectoryIn(Os.tmpdir())
+
+/** The same, in memory if there is room. */
+export const memoryDirectory = temporaryDirectoryIn(Memory.folder)
 
 /** The envelopes that the test's channel adapter was given, and what it answers to the next ones. */
 export class Channel extends Context.Tag("test/Channel")<

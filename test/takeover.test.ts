@@ -63,17 +63,17 @@ const outbound = `
     ('claimed', 'processing', '2026-05-31 10:00:00'),
     ('finished', 'completed', '2026-05-31 10:00:01');`
 
-/** What an agent leaves that is killed in the middle of a transaction: half of it, and its journal. */
-const killInTransaction = (path: string) => {
-  const agent = Raw.open(path)
-  agent.exec("PRAGMA cache_size = 2; PRAGMA cache_spill = 1; BEGIN IMMEDIATE")
+/** What a writer leaves that is killed in the middle of a transaction: half of it, and its journal. */
+const killInTransaction = (path: string, table: "messages_in" | "messages_out") => {
+  const writer = Raw.open(path)
+  writer.exec("PRAGMA cache_size = 2; PRAGMA cache_spill = 1; BEGIN IMMEDIATE")
   for (let n = 0; n < 200; n++) {
-    agent.exec(`INSERT INTO messages_out (id, seq, timestamp, kind, content)
+    writer.exec(`INSERT INTO ${table} (id, seq, timestamp, kind, content)
       VALUES ('half ${n}', ${1001 + 2 * n}, '', 'chat', '${"x".repeat(500)}')`)
   }
   const half = [path, `${path}-journal`].map((name) => [name, Fs.readFileSync(name)] as const)
-  agent.exec("ROLLBACK")
-  agent.close()
+  writer.exec("ROLLBACK")
+  writer.close()
   for (const [name, bytes] of half) Fs.writeFileSync(name, bytes)
 }
 
@@ -84,7 +84,8 @@ const oldDataDir = Effect.gen(function* () {
   Raw.exec(`${dataDir}/v2.db`, central)
   Raw.exec(`${folder}/inbound.db`, inbound)
   Raw.exec(`${folder}/outbound.db`, outbound)
-  killInTransaction(`${folder}/outbound.db`)
+  killInTransaction(`${folder}/inbound.db`, "messages_in")
+  killInTransaction(`${folder}/outbound.db`, "messages_out")
   Fs.writeFileSync(`${folder}/.heartbeat`, "")
   return { dataDir, folder }
 })

@@ -160,20 +160,15 @@ export const fromAgent = <E>(
     const numbers = (all: ReadonlyArray<AgentMessages.Found>) => all.map(({ seq }) => seq).filter(isNumber)
     const seq = Math.max(from.seq, ...numbers(rows))
     const later = numbers(rows).filter((number) => number > from.seq)
-    // Of several with the last number, only a table without its key can have some that are not among these.
-    const added = isFull
-      ? yield* agent.extent(from.seq, seq)
-      : { rows: later.length, sum: later.reduce((sum, number) => sum + number, 0) }
+    // Asked for just as the next look asks: a sum of parts may be another number than the sum, if they are not small and whole.
+    const known = isFull
+      ? yield* agent.extent(nothing.seq, seq)
+      : { rows: from.rows + later.length, sum: later.reduce((sum, number) => sum + number, from.sum) }
     // Those that were open and are settled now leave room for others.
     const isRoom = numbers(open).filter((number) => number <= from.seq).length < from.open.length
     return {
       entries: toEntries("agent", open),
-      progress: {
-        seq,
-        rows: from.rows + added.rows,
-        sum: from.sum + added.sum,
-        open: numbers(open)
-      },
+      progress: { seq, rows: known.rows, sum: known.sum, open: numbers(open) },
       gone: isFull ? [] : tried.filter((id) => !found.has(id)),
       isCut: isFull && (seq > from.seq || isRoom)
     }

@@ -63,7 +63,8 @@ export class StoredRecord {
     const kind = this.#kinds[column] ?? 0
     if (kind === 0) return "null"
     if (kind >= 12) return kind % 2 === 1 ? "text" : "blob"
-    return kind === 7 ? "real" : "integer"
+    if (kind !== 7) return "integer"
+    return Number.isNaN(this.#real(column)) ? "null" : "real"
   }
 
   /** How many bytes a column of text or bytes has, 0 for all else. */
@@ -79,7 +80,15 @@ export class StoredRecord {
     const start = this.#starts[column] ?? 0
     const bytes = this.#bytes.subarray(start, start + (lengthOf(kind) ?? 0))
     if (kind >= 12) return kind % 2 === 1 ? decoder.decode(bytes) : bytes
-    return kind === 7 ? new DataView(bytes.buffer, bytes.byteOffset, 8).getFloat64(0) : integer(bytes)
+    if (kind !== 7) return integer(bytes)
+    const real = this.#real(column)
+    return Number.isNaN(real) ? null : real
+  }
+
+  /** One that is no number is null to SQLite. */
+  #real(column: number): number {
+    const { buffer, byteOffset } = this.#bytes
+    return new DataView(buffer, byteOffset + (this.#starts[column] ?? 0), 8).getFloat64(0)
   }
 }
 

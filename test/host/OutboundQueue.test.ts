@@ -44,6 +44,17 @@ const withDriver = <A, E>(test: Effect.Effect<A, E, SqliteDriver | Effect.Effect
   test.pipe(Effect.scoped, Effect.provide(SqliteDriver.layer))
 
 describe("OutboundQueue.fromAgent", () => {
+  it.effect("gets to the end of numbers whose sum is not the sum of its parts", () =>
+    Effect.gen(function* () {
+      const { look, sql } = yield* program
+      yield* sql.unsafe(`WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 13000)
+        INSERT INTO messages_out (id, seq, timestamp, kind, content)
+        SELECT 'm' || x, 100000000000000 + 7000007 * x + 3 * x * x, 't', 'task_log', '' FROM n`)
+      const looks = yield* Effect.all([look(), look(), look()])
+      expect(looks.map(({ isCut }) => isCut)).toEqual([true, true, false])
+    }).pipe(withDriver)
+  )
+
   it.effect("looks at no message again once all before it are settled (U17)", () =>
     Effect.gen(function* () {
       const { look, settle, write } = yield* program

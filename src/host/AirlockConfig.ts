@@ -121,7 +121,10 @@ export interface Settings {
   readonly durability: Durability
   /** How long to wait for a file that is locked or keeps changing. Default 5 seconds. */
   readonly patience: Duration.Duration
-  /** How long `ChannelAdapter.deliver`, or a handler of `SystemActions`, may take. Default 1 minute. */
+  /**
+   * How long `ChannelAdapter.deliver`, or a handler of `SystemActions`, may take. Default 1 minute. Then it is interrupted, and what
+   * cannot be interrupted is waited for.
+   */
   readonly deliveryTimeout: Duration.Duration
   /**
    * When a message that could not be delivered is tried again; when the schedule ends, it goes to the list of

@@ -260,8 +260,8 @@ export const make = (operation: string) =>
         const seen = seenAs(yield* db.outboundStamp(ref, operation), yield* db.inboundStamp(ref, operation))
         if (seen.stamps === memory.idle.stamps) {
           const { until, waiting } = memory.idle
-          memory.idle = { ...memory.idle, ...seen }
           yield* db.publish(ref, operation)
+          memory.idle = { ...memory.idle, ...seen }
           const still: Taken = { lanes: [], nextAt: until, failed: [], waiting }
           return still
         }

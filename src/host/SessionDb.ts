@@ -60,7 +60,7 @@ export class SessionDb extends Context.Tag("effect-airlock/SessionDb")<
      * A handle on the host's inbound.db for reading and writing, closed with the scope. Open it, use it, close it:
      * while it is open nothing else in this process can use the file, and a second one in the same fiber fails
      * with the reason `nested`. `withTransaction` is `BEGIN IMMEDIATE`. The first handle on a file of an
-     * older build upgrades it. When it is closed, what changed is in the agent's copy, or will be at the next look at
+     * older build upgrades it. When it is closed, what changed is in the agent's copy, or will be at the sweep's next look at
      * the session, if that could not be written; then it is logged.
      */
     readonly inbound: (

@@ -75,22 +75,39 @@ const starting = (program: string, { place, root, scene }: Stage, operation: Ope
     ({ child }) => Effect.sync(() => child.kill("SIGKILL"))
   ).pipe(Effect.tap(({ said }) => TestHost.until(() => said.length > 0)))
 
+/** A thread that begins while strace attaches to the others is not traced, and never will be. */
+const missed = Effect.promise(() => new Promise((done) => setTimeout(done, 2000))).pipe(
+  Effect.zipRight(Effect.fail("a thread is not traced"))
+)
+
 /** Does the operation. `what` is what strace is told to do at calls, none if they are only to be seen. */
 export const run = (program: string, stage: Stage, operation: Operation, what: ReadonlyArray<string> = []) =>
   Effect.gen(function* () {
     const { child, said } = yield* starting(program, stage, operation)
     const log = Path.join(stage.root, "strace")
-    const strace = yield* Effect.acquireRelease(
-      Effect.sync(() =>
-        spawn(
-          "strace",
-          ["-f", "-qq", "-p", String(child.pid), "-o", log, "-e", `trace=${calls.join()}`, ...what],
-          { stdio: ["ignore", "ignore", "inherit"] }
+    const attached = Effect.gen(function* () {
+      const strace = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          spawn(
+            "strace",
+            ["-f", "-qq", "-p", String(child.pid), "-o", log, "-e", `trace=${calls.join()}`, ...what],
+            { stdio: ["ignore", "ignore", "inherit"] }
+          )
+        ),
+        (started) => Effect.sync(() => started.kill("SIGKILL"))
+      )
+      const isComplete = TestHost.until(() => isTraced(child.pid ?? 0))
+      yield* Effect.raceFirst(isComplete, missed).pipe(
+        Effect.tapError(() =>
+          Effect.zipRight(
+            Effect.sync(() => strace.kill("SIGKILL")),
+            ended(strace)
+          )
         )
-      ),
-      (started) => Effect.sync(() => started.kill("SIGKILL"))
-    )
-    yield* TestHost.until(() => isTraced(child.pid ?? 0))
+      )
+      return strace
+    })
+    const strace = yield* Effect.retry(attached, { times: 3 })
     child.stdin.write("go\n")
     yield* Effect.all([ended(child), ended(strace)])
     const traced: Traced = { said: said[1], log: Fs.readFileSync(log, "utf8").split("\n") }

@@ -64,7 +64,7 @@ export class StoredRecord {
     if (kind === 0) return "null"
     if (kind >= 12) return kind % 2 === 1 ? "text" : "blob"
     if (kind !== 7) return "integer"
-    return Number.isNaN(this.#real(column)) ? "null" : "real"
+    return this.#real(column) === null ? "null" : "real"
   }
 
   /** How many bytes a column of text or bytes has, 0 for all else. */
@@ -80,15 +80,14 @@ export class StoredRecord {
     const start = this.#starts[column] ?? 0
     const bytes = this.#bytes.subarray(start, start + (lengthOf(kind) ?? 0))
     if (kind >= 12) return kind % 2 === 1 ? decoder.decode(bytes) : bytes
-    if (kind !== 7) return integer(bytes)
-    const real = this.#real(column)
-    return Number.isNaN(real) ? null : real
+    return kind === 7 ? this.#real(column) : integer(bytes)
   }
 
   /** One that is no number is null to SQLite. */
-  #real(column: number): number {
+  #real(column: number): number | null {
     const { buffer, byteOffset } = this.#bytes
-    return new DataView(buffer, byteOffset + (this.#starts[column] ?? 0), 8).getFloat64(0)
+    const real = new DataView(buffer, byteOffset + (this.#starts[column] ?? 0), 8).getFloat64(0)
+    return Number.isNaN(real) ? null : real
   }
 }
 

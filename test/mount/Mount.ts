@@ -10,9 +10,9 @@ import * as Bundle from "../support/Bundle.js"
 import * as TestHost from "../support/TestHost.js"
 
 /**
- * The side that writes commits `rate` times a second, and for `seconds` the other side reads; if it does not come to
- * commit `least` times a second, nothing is shown. A reader has to see a fresh state every `longestGap` milliseconds,
- * and to read `reads` times a second.
+ * The side that writes commits up to `rate` times a second, and for `seconds` the other side reads; if it does not come
+ * to commit `least` times a second, nothing is shown. A reader has to see a fresh state every `longestGap` milliseconds,
+ * and to read `reads` times for each commit.
  */
 export interface Mount {
   readonly name: string
@@ -69,11 +69,11 @@ const run = (command: string, ...parameters: ReadonlyArray<string>) =>
 const bindfs: Mount = {
   name: "bindfs",
   rate: 100,
-  least: { host: 80, agent: 20 },
+  least: { host: 25, agent: 5 },
   seconds: 6,
   controlSeconds: 2,
   longestGap: 250,
-  reads: 100,
+  reads: 1,
   sharesPages: true,
   missing: () => [
     ...root(),
@@ -96,7 +96,7 @@ const machine = (name: string): Mount => ({
   name,
   rate: 20,
   // An emulated processor takes a quarter of a second for a transaction of 150 pages.
-  least: { host: 16, agent: 1 },
+  least: { host: 5, agent: 1 },
   seconds: 6,
   controlSeconds: 3,
   longestGap: 1000,

@@ -56,8 +56,9 @@ export const isWhole = (bytes: Uint8Array): boolean => {
 
 /**
  * Whether a journal ends with the name of a super-journal, the file of a transaction over several databases.
- * SQLite deletes the file of that name when it rolls the journal back, so a journal that somebody else wrote
- * must not have one. The record ends with its checksum and the journal's magic bytes.
+ * SQLite deletes the file of that name when it rolls the journal back (from 3.54 on, only one that is named as a
+ * super-journal and has the journal's name in it), so a journal that somebody else wrote must not have one. The record
+ * ends with its checksum and the journal's magic bytes.
  *
  * @since 0.1.0
  * @category predicates

@@ -164,8 +164,9 @@ describe("RollbackJournal.namesSuperJournal", () => {
     Effect.gen(function* () {
       const { journal, path } = yield* hot
       expect(RollbackJournal.namesSuperJournal(journal)).toBe(false)
-      const victim = Path.join(yield* Fixtures.temporaryDirectory, "victim")
-      Fs.writeFileSync(victim, "precious")
+      // From 3.54 on SQLite removes only what has a super-journal's name and names the journal.
+      const victim = Path.join(yield* Fixtures.temporaryDirectory, "victim-mj0123459AB")
+      Fs.writeFileSync(victim, `${path}-journal\0`)
       const planted = Fixtures.withSuperJournal(journal, victim)
       expect(RollbackJournal.namesSuperJournal(planted)).toBe(true)
       Fs.writeFileSync(`${path}-journal`, planted)

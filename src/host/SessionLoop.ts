@@ -1,14 +1,17 @@
 /**
  * Looking at all sessions, again and again: those with a running container often, all active ones less often, and one
- * as soon as there is word of it. A session is worked on by one fiber at a time; word that comes meanwhile has it looked
- * at once more. What goes wrong in one session is logged, and stays there.
+ * as soon as there is word of it, which does not wait for a look at all of them to end. A session is worked on by one fiber
+ * at a time; word that comes meanwhile has it looked at once more. What goes wrong in one session is logged, and stays
+ * there.
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberHandle from "effect/FiberHandle"
 import * as FiberMap from "effect/FiberMap"
 import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
@@ -65,6 +68,9 @@ export interface Loop {
   readonly once: Effect.Effect<void, RegistryError>
 }
 
+/** Begins to work on a session, and says when others may: `left`. */
+type Start = (ref: SessionRef, left: Effect.Effect<void>) => Effect.Effect<void>
+
 /** How many sessions are looked at before there is a `pause`. If all are idle, that takes a few milliseconds. */
 const sessionsInTurn = 256
 
@@ -78,6 +84,8 @@ export const make = (
 ): Effect.Effect<Loop, never, AirlockConfig> =>
   Effect.map(AirlockConfig, ({ concurrency }) => {
     const queue = Turn.makeQueue(concurrency)
+    /** A look at all sessions leaves places to those of which there is word, however many it has to work on. */
+    const lookers = Turn.makeQueue(Math.ceil(concurrency / 4))
     /** The work on a session may take milliseconds for which the event loop stands still, so it has a turn before each. */
     const door = Turn.makeQueue()
     const inTurn = <A, E>(effect: Effect.Effect<A, E>) =>
@@ -122,6 +130,19 @@ export const make = (
         )
     }
 
+    /** `start` with one of the places of the lookers, until the session is left. */
+    const asLooker = (start: Start) => (ref: SessionRef) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.suspend(() => {
+          const turn = Turn.come(lookers)
+          const left = Effect.sync(() => Turn.leave(lookers, turn))
+          return Effect.zipRight(
+            Effect.onInterrupt(restore(Turn.wait(lookers, turn)), () => left),
+            start(ref, left)
+          )
+        })
+      )
+
     /** Starts what is to be done. An idle session gets no fiber, which would cost more than to see that it is idle. */
     const begin = (
       sessions: ReadonlyArray<ActiveSession>,
@@ -141,13 +162,9 @@ export const make = (
 
     const once = Effect.gen(function* () {
       const fibers = yield* FiberSet.make<void>()
-      const nothing = { leave: Effect.void, then: () => Effect.void }
-      const sessions = yield* registry.listActive()
-      yield* begin(
-        sessions,
-        (ref) => FiberSet.run(fibers, workOn(ref, nothing)),
-        () => true
-      )
+      const start: Start = (ref, leave) =>
+        Effect.asVoid(FiberSet.run(fibers, workOn(ref, { leave, then: () => Effect.void })))
+      yield* begin(yield* registry.listActive(), asLooker(start), () => true)
       yield* FiberSet.awaitEmpty(fibers)
     }).pipe(Effect.scoped, Tracing.without)
 
@@ -158,24 +175,27 @@ export const make = (
       const times = new Map<string, number>()
       /** The sessions that are worked on, and whether there was word of them meanwhile. */
       const busy = new Map<string, boolean>()
+      const lookAtAll = yield* FiberHandle.make<void>()
       let running: ReadonlyMap<string, ActiveSession> = new Map()
       let lookedAtAll = Number.NEGATIVE_INFINITY
 
-      const start = (ref: SessionRef): Effect.Effect<void> =>
+      const start: Start = (ref, left) =>
         Effect.suspend(() => {
           const key = keyOf(ref)
           if (busy.has(key)) {
             busy.set(key, true)
-            return Effect.void
+            return left
           }
           busy.set(key, false)
           const leave = Effect.suspend(() => {
             const again = busy.get(key) === true
-            return busy.delete(key) && again ? start(ref) : Effect.void
+            return Effect.zipRight(left, busy.delete(key) && again ? startNow(ref) : Effect.void)
           })
           const work = workOn(ref, { leave, then: (at) => setAlarm(key, ref, at) })
           return Effect.asVoid(FiberSet.run(fibers, work))
         }).pipe(Effect.uninterruptible)
+
+      const startNow = (ref: SessionRef) => start(ref, Effect.void)
 
       const setAlarm = (key: string, ref: SessionRef, at: number) =>
         Effect.suspend(() => {
@@ -185,7 +205,7 @@ export const make = (
           }
           times.set(key, at)
           return Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            FiberMap.run(alarms, key, Effect.delay(start(ref), Duration.millis(Math.max(0, at - now))))
+            FiberMap.run(alarms, key, Effect.delay(startNow(ref), Duration.millis(Math.max(0, at - now))))
           )
         })
 
@@ -201,22 +221,23 @@ export const make = (
           ? yield* registry.listActive()
           : yield* registry.listActive({ containerStatus: ["running", "idle"] })
         if (isTimeForAll) lookedAtAll = now
-        const ran = running
-        running = new Map(
-          sessions.flatMap((session) =>
-            session.containerStatus === "stopped" ? [] : [[session.sessionId, session] as const]
-          )
+        const [stopped, others] = Arr.partition(
+          sessions,
+          ({ containerStatus }) => containerStatus !== "stopped"
         )
+        const ran = running
+        running = new Map(others.map((session) => [session.sessionId, session]))
         // What an agent wrote just before it ended is still to be seen.
         const ended = Array.from(ran.values()).filter(({ sessionId }) => !running.has(sessionId))
-        yield* begin([...sessions, ...ended], start, canRest)
+        yield* begin([...others, ...ended], startNow, canRest)
+        yield* FiberHandle.run(lookAtAll, begin(stopped, asLooker(start), canRest), { onlyIfMissing: true })
       }).pipe(
         Effect.catchAllCause((cause) => Effect.logWarning(`${options.name}: no list of sessions`, cause)),
         Tracing.without
       )
 
       return yield* Effect.raceFirst(
-        Effect.zipRight(Stream.runForEach(options.word, start), Effect.never),
+        Effect.zipRight(Stream.runForEach(options.word, startNow), Effect.never),
         Effect.zipRight(Effect.repeat(look, Schedule.spaced(options.running)), Effect.never)
       )
     }).pipe(Effect.scoped)

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import type { Session } from "effect-airlock"
-import { Deferred, Effect, Fiber, Stream } from "effect"
+import { Deferred, Effect, Fiber, Queue, Stream } from "effect"
 import { AirlockConfig, SessionRegistry } from "effect-airlock"
 import * as SessionLoop from "../../src/host/SessionLoop.js"
 import * as Fixtures from "../storage/Fixtures.js"
@@ -13,6 +13,7 @@ const loopOver = (
   options: {
     readonly isIdle: (name: string) => boolean
     readonly work: (name: string) => Effect.Effect<void, unknown>
+    readonly word?: Stream.Stream<Session.SessionRef>
   }
 ) =>
   Effect.gen(function* () {
@@ -28,7 +29,7 @@ const loopOver = (
         name: "loop",
         running: intervals.deliverRunning,
         all: intervals.deliverAll,
-        word: Stream.empty,
+        word: options.word ?? Stream.empty,
         idleUntil: ({ sessionId }) => (options.isIdle(sessionId) ? Number.POSITIVE_INFINITY : undefined),
         work: ({ sessionId }: Session.SessionRef, limited) =>
           Effect.as(limited(options.work(sessionId)), Number.POSITIVE_INFINITY)
@@ -36,6 +37,64 @@ const loopOver = (
       { ...registry, listActive: () => Effect.succeed(sessions) }
     )
   })
+
+describe("SessionLoop.run", () => {
+  it.effect(
+    "works at once on a session of which there is word, however many others are to be looked at",
+    () =>
+      Effect.gen(function* () {
+        const gates = { s0: yield* Deferred.make<void>(), s150: yield* Deferred.make<void>() }
+        const word = yield* Queue.unbounded<Session.SessionRef>()
+        const tellOf = (sessionId: string) => word.offer({ agentGroupId: "agent", sessionId })
+        const worked: Array<string> = []
+        const times = (wanted: string) => worked.filter((name) => name === wanted).length
+        const { run } = yield* loopOver(200, {
+          isIdle: () => false,
+          work: (name) =>
+            Effect.zipRight(
+              Effect.sync(() => worked.push(name)),
+              name === "s0" || name === "s150" ? Deferred.await(gates[name]) : Effect.void
+            ),
+          word: Stream.fromQueue(word)
+        })
+        yield* Effect.forkScoped(run)
+        yield* TestHost.until(() => worked.length === 1)
+        yield* tellOf("s0")
+        yield* TestHost.pause
+        yield* tellOf("s150")
+        yield* TestHost.until(() => worked.length > 1)
+        expect(worked).toEqual(["s0", "s150"])
+        yield* Deferred.succeed(gates.s0, undefined)
+        yield* TestHost.until(() => worked.length === 201)
+        expect([times("s0"), times("s150")]).toEqual([2, 1])
+        yield* Deferred.succeed(gates.s150, undefined)
+        yield* TestHost.until(() => times("s150") === 2)
+        expect(new Set(worked).size).toBe(200)
+      }).pipe(TestHost.withHost({ concurrency: 4 }))
+  )
+
+  it.effect("stops looking when it is interrupted, and gives back the place for which it waited", () =>
+    Effect.gen(function* () {
+      const worked: Array<string> = []
+      const { once, run } = yield* loopOver(200, {
+        isIdle: () => false,
+        work: (name) =>
+          Effect.suspend(() => {
+            worked.push(name)
+            return worked.length === 1 ? Effect.never : Effect.void
+          })
+      })
+      const fiber = yield* Effect.fork(run)
+      yield* TestHost.until(() => worked.length === 1)
+      yield* TestHost.pause
+      yield* Fiber.interrupt(fiber)
+      yield* TestHost.pause
+      expect(worked).toEqual(["s0"])
+      yield* once
+      expect(worked.length).toBe(201)
+    }).pipe(TestHost.withHost({ concurrency: 4 }))
+  )
+})
 
 describe("SessionLoop.once", () => {
   it.effect(

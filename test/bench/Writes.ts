@@ -6,6 +6,7 @@ import { Effect } from "effect"
 import type { Message, Session } from "effect-airlock"
 import type * as Baseline from "./Baseline.js"
 import type { Case } from "./Case.js"
+import * as History from "./History.js"
 import type { Side, Sides } from "./Measure.js"
 import type { Host } from "./Ours.js"
 import * as Place from "./Place.js"
@@ -180,4 +181,24 @@ const attachment = both({
   })
 })
 
-export const cases = [...single, ...burst, ...spread, ...attachment]
+const history: Case = {
+  name: "visible-history",
+  what: "`visible-single` after 10,000 each way; the baseline is ours after 100",
+  unit: "µs per message",
+  atMost: undefined,
+  rounds: { warmUp: 5, rounds: 40 },
+  sides: Effect.gen(function* () {
+    const { ours } = yield* Place.both("visible-history")
+    const per = 10
+    const side = (messages: number) =>
+      Effect.gen(function* () {
+        const session = yield* ours.session(`chat-${messages}`)
+        yield* History.ofOurs(ours, session, messages)
+        const write = Effect.suspend(() => ours.manager.writeMessage(session, message()))
+        return { run: Effect.repeatN(Effect.zipRight(write, ours.db.publish(session)), per - 1) }
+      })
+    return { per, ours: yield* side(10_000), baseline: yield* side(100) }
+  })
+}
+
+export const cases = [...single, ...burst, ...spread, ...attachment, history]

@@ -33,6 +33,7 @@ import type { Outbox } from "./Outbox.js"
 import { SessionActivity } from "./SessionActivity.js"
 import { SessionDb } from "./SessionDb.js"
 import * as SessionLoop from "./SessionLoop.js"
+import * as SessionMemories from "./SessionMemories.js"
 import { SessionPaths } from "./SessionPaths.js"
 import type { RegistryError } from "./SessionRegistry.js"
 import { SessionRegistry } from "./SessionRegistry.js"
@@ -130,28 +131,17 @@ const make = Effect.gen(function* () {
   const db = yield* SessionDb
   const { idleUntil, nothing, take } = yield* DeliveryTake.make(operation)
   const send = yield* DeliveryLane.make(operation)
-  const memories = new Map<string, DeliveryTake.Memory>()
+  const memories = SessionMemories.make<DeliveryTake.Memory>(() => ({
+    busy: new Set(),
+    passed: new Set(),
+    progress: undefined,
+    seen: undefined,
+    idle: undefined
+  }))
 
-  const memoryOf = (ref: SessionRef): DeliveryTake.Memory => {
-    const key = SessionLoop.keyOf(ref)
-    const memory = memories.get(key) ?? {
-      busy: new Set(),
-      passed: new Set(),
-      progress: undefined,
-      seen: undefined,
-      idle: undefined
-    }
-    memories.set(key, memory)
-    return memory
-  }
-
-  const drainWith = (
-    ref: SessionRef,
-    limited: SessionLoop.Limit
-  ): Effect.Effect<Drained & { readonly nextAt: number }, StorageError> =>
+  const drainRemembering = (ref: SessionRef, memory: DeliveryTake.Memory, limited: SessionLoop.Limit) =>
     Effect.gen(function* () {
       const folder = yield* paths.session(ref)
-      const memory = memoryOf(ref)
       const already = nothing(ref, memory, yield* Clock.currentTimeMillis)
       if (already !== undefined) return { ...already, delivered: [] }
       const marked = new Set<string>()
@@ -187,6 +177,12 @@ const make = Effect.gen(function* () {
         Effect.ensuring(Effect.suspend(() => Effect.forEach(marked, release, { discard: true })))
       )
     })
+
+  const drainWith = (
+    ref: SessionRef,
+    limited: SessionLoop.Limit
+  ): Effect.Effect<Drained & { readonly nextAt: number }, StorageError> =>
+    memories.use(ref, (memory) => drainRemembering(ref, memory, limited))
 
   const failures = Effect.fn("Delivery.failures")((ref: SessionRef) =>
     db.transaction(ref, DeliveryLedger.failures, { operation: "Delivery.failures" })
@@ -225,9 +221,10 @@ const make = Effect.gen(function* () {
         what === "inbound" ? Option.none() : Option.some(ref)
       ),
       idleUntil: (session, now) => {
-        const memory = memories.get(SessionLoop.keyOf(session))
+        const memory = memories.known(session)
         return memory === undefined ? undefined : idleUntil(session, memory, now)
       },
+      keepOnly: memories.keepOnly,
       work: (ref, limited) => Effect.map(drainWith(ref, limited), ({ nextAt }) => nextAt)
     },
     registry

@@ -24,6 +24,7 @@ import type { ContainerRuntime } from "./ContainerRuntime.js"
 import * as ContainerState from "./ContainerState.js"
 import * as ProcessRecords from "./ProcessRecords.js"
 import { SessionPaths } from "./SessionPaths.js"
+import { keyOf } from "./SessionMemories.js"
 import * as SessionTurns from "./SessionTurns.js"
 
 /**
@@ -173,5 +174,3 @@ export const make = ({
   })
 
 const closed = Effect.fail("this runtime has been closed")
-
-const keyOf = ({ agentGroupId, sessionId }: SessionRef): string => `${agentGroupId}/${sessionId}`

@@ -21,6 +21,7 @@ import type { SessionRef } from "../protocol/Session.js"
 import { pause } from "../storage/SystemCalls.js"
 import * as Turn from "../storage/Turn.js"
 import { AirlockConfig } from "./AirlockConfig.js"
+import { keyOf } from "./SessionMemories.js"
 import type { ActiveSession, RegistryError, SessionRegistry } from "./SessionRegistry.js"
 import * as Tracing from "../storage/Tracing.js"
 
@@ -39,6 +40,7 @@ export type Limit = <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
  * - `word`: sessions to look at now
  * - `idleUntil`: until when there is nothing to do in a session of which that can be told without work, or infinity.
  *   Times are in milliseconds since 1970
+ * - `keepOnly`: is told of all active sessions, so that what is remembered of any other can go
  * - `work`: what is done with any other. What it does with `limited` waits for one of the places that the loop has. The
  *   answer is when to look at this session again, or infinity
  *
@@ -51,6 +53,7 @@ export interface LoopOptions {
   readonly all: Duration.Duration
   readonly word: Stream.Stream<SessionRef>
   readonly idleUntil: (session: ActiveSession, now: number) => number | undefined
+  readonly keepOnly: (active: ReadonlyArray<SessionRef>) => void
   readonly work: (ref: SessionRef, limited: Limit) => Effect.Effect<number, unknown>
 }
 
@@ -160,11 +163,14 @@ export const make = (
         }
       })
 
+    const listAll = Effect.tap(registry.listActive(), options.keepOnly)
+
     const once = Effect.gen(function* () {
       const fibers = yield* FiberSet.make<void>()
       const start: Start = (ref, leave) =>
         Effect.asVoid(FiberSet.run(fibers, workOn(ref, { leave, then: () => Effect.void })))
-      yield* begin(yield* registry.listActive(), asLooker(start), () => true)
+      const sessions = yield* listAll
+      yield* begin(sessions, asLooker(start), () => true)
       yield* FiberSet.awaitEmpty(fibers)
     }).pipe(Effect.scoped, Tracing.without)
 
@@ -218,7 +224,7 @@ export const make = (
         // A clock that was set back must not put this off.
         const isTimeForAll = Math.abs(now - lookedAtAll) >= Duration.toMillis(options.all)
         const sessions = isTimeForAll
-          ? yield* registry.listActive()
+          ? yield* listAll
           : yield* registry.listActive({ containerStatus: ["running", "idle"] })
         if (isTimeForAll) lookedAtAll = now
         const [stopped, others] = Arr.partition(
@@ -244,11 +250,3 @@ export const make = (
 
     return { run, once }
   })
-
-/**
- * What tells a session from all others.
- *
- * @since 0.1.0
- * @category models
- */
-export const keyOf = ({ agentGroupId, sessionId }: SessionRef): string => `${agentGroupId}/${sessionId}`

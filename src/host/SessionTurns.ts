@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import type { SessionRef } from "../protocol/Session.js"
 import * as Turn from "../storage/Turn.js"
+import { keyOf } from "./SessionMemories.js"
 
 /**
  * Runs an effect when those that came before it, for the same session, are over.
@@ -21,8 +22,8 @@ export type InTurn = (ref: SessionRef) => <A, E, R>(effect: Effect.Effect<A, E, 
  */
 export const make: Effect.Effect<InTurn> = Effect.sync(() => {
   const queues = new Map<string, Turn.Queue>()
-  return ({ agentGroupId, sessionId }) => {
-    const key = `${agentGroupId}/${sessionId}`
+  return (ref) => {
+    const key = keyOf(ref)
     return (effect) =>
       Effect.acquireUseRelease(
         // One step: a queue in which nobody is goes away.

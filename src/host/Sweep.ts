@@ -30,6 +30,7 @@ import { SessionDb } from "./SessionDb.js"
 import { SessionFolder } from "./SessionFolder.js"
 import type { Limit } from "./SessionLoop.js"
 import * as SessionLoop from "./SessionLoop.js"
+import * as SessionMemories from "./SessionMemories.js"
 import { SessionManager } from "./SessionManager.js"
 import type { SessionPaths } from "./SessionPaths.js"
 import type { ActiveSession, RegistryError } from "./SessionRegistry.js"
@@ -148,20 +149,13 @@ const make = Effect.gen(function* () {
   const calls = yield* SystemCalls
   const { isStill, read } = yield* SweepReading.make(operation)
   const inTurn = yield* SessionTurns.make
-  const memories = new Map<string, Memory>()
-
-  const memoryOf = (ref: SessionRef): Memory => {
-    const key = SessionLoop.keyOf(ref)
-    const memory = memories.get(key) ?? {
-      seen: undefined,
-      reading: undefined,
-      liveness: undefined,
-      wakes: 0,
-      wakeAt: 0
-    }
-    memories.set(key, memory)
-    return memory
-  }
+  const memories = SessionMemories.make<Memory>(() => ({
+    seen: undefined,
+    reading: undefined,
+    liveness: undefined,
+    wakes: 0,
+    wakeAt: 0
+  }))
 
   const sessionOf = (ref: SessionRef) =>
     Effect.flatMap(registry.getSession(ref.sessionId), (found) =>
@@ -246,7 +240,7 @@ const make = Effect.gen(function* () {
 
   /** Until when a sweep would do nothing: no agent runs that is to be watched, and nothing was read that is to be done. */
   const idleUntil = (session: ActiveSession, now: number): number | undefined => {
-    const memory = memories.get(SessionLoop.keyOf(session))
+    const memory = memories.known(session)
     return session.containerStatus === "stopped" &&
       memory?.reading !== undefined &&
       !memory.reading.isDue &&
@@ -306,9 +300,8 @@ const make = Effect.gen(function* () {
     return Option.some(reason)
   })
 
-  const sweepOne = (ref: SessionRef, limited: Limit): Effect.Effect<Swept, SweepError> =>
+  const sweepRemembering = (ref: SessionRef, memory: Memory, limited: Limit) =>
     Effect.gen(function* () {
-      const memory = memoryOf(ref)
       const session = yield* sessionOf(ref)
       const state = yield* stateOf(session)
       const now = yield* Clock.currentTimeMillis
@@ -351,11 +344,16 @@ const make = Effect.gen(function* () {
         recurred: [...recurred, ...last.recurred],
         nextAt: now
       }
-    }).pipe(
-      inTurn(ref),
-      // The registry names what it wrote, and every destination in it was checked then.
-      Effect.catchTag("InvalidMessage", Effect.die)
-    )
+    })
+
+  const sweepOne = (ref: SessionRef, limited: Limit): Effect.Effect<Swept, SweepError> =>
+    memories
+      .use(ref, (memory) => sweepRemembering(ref, memory, limited))
+      .pipe(
+        inTurn(ref),
+        // The registry names what it wrote, and every destination in it was checked then.
+        Effect.catchTag("InvalidMessage", Effect.die)
+      )
 
   const word = Stream.merge(
     Stream.filterMap(activity.stream, ({ ref, what }) =>
@@ -373,6 +371,7 @@ const make = Effect.gen(function* () {
       all: intervals.sweepAll,
       word,
       idleUntil,
+      keepOnly: memories.keepOnly,
       work: (ref, limited) => Effect.map(sweepOne(ref, limited), ({ nextAt }) => nextAt)
     },
     registry

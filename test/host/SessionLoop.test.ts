@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import type { Session } from "effect-airlock"
-import { Deferred, Effect, Fiber, Queue, Stream } from "effect"
+import { Deferred, Effect, Fiber, Queue, Stream, TestClock } from "effect"
 import { AirlockConfig, SessionRegistry } from "effect-airlock"
 import * as SessionLoop from "../../src/host/SessionLoop.js"
 import * as Fixtures from "../storage/Fixtures.js"
@@ -14,6 +14,7 @@ const loopOver = (
     readonly isIdle: (name: string) => boolean
     readonly work: (name: string) => Effect.Effect<void, unknown>
     readonly word?: Stream.Stream<Session.SessionRef>
+    readonly keepOnly?: (active: ReadonlyArray<Session.SessionRef>) => void
   }
 ) =>
   Effect.gen(function* () {
@@ -30,6 +31,7 @@ const loopOver = (
         running: intervals.deliverRunning,
         all: intervals.deliverAll,
         word: options.word ?? Stream.empty,
+        keepOnly: options.keepOnly ?? (() => undefined),
         idleUntil: ({ sessionId }) => (options.isIdle(sessionId) ? Number.POSITIVE_INFINITY : undefined),
         work: ({ sessionId }: Session.SessionRef, limited) =>
           Effect.as(limited(options.work(sessionId)), Number.POSITIVE_INFINITY)
@@ -93,6 +95,27 @@ describe("SessionLoop.run", () => {
       yield* once
       expect(worked.length).toBe(201)
     }).pipe(TestHost.withHost({ concurrency: 4 }))
+  )
+})
+
+describe("SessionLoop", () => {
+  it.effect("tells who remembers something which sessions are active, at each look at all", () =>
+    Effect.gen(function* () {
+      const told: Array<number> = []
+      const { once, run } = yield* loopOver(3, {
+        isIdle: () => true,
+        work: () => Effect.void,
+        keepOnly: (active) => told.push(active.length)
+      })
+      yield* once
+      expect(told).toEqual([3])
+      yield* Effect.forkScoped(run)
+      yield* TestHost.until(() => told.length === 2)
+      yield* TestClock.adjust("59 seconds")
+      expect(told).toEqual([3, 3])
+      yield* TestClock.adjust("1 second")
+      expect(told).toEqual([3, 3, 3])
+    }).pipe(TestHost.withHost())
   )
 })
 

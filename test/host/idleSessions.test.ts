@@ -4,7 +4,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import type { Session } from "effect-airlock"
 import { Effect, TestClock } from "effect"
-import { ChannelAdapter, Delivery, Sweep } from "effect-airlock"
+import { ChannelAdapter, Delivery, SessionRegistry, Sweep } from "effect-airlock"
 import * as Fs from "node:fs"
 import * as Forgery from "../hostile/Forgery.js"
 import * as Raw from "../support/Raw.js"
@@ -81,6 +81,24 @@ describe("a look at all sessions", () => {
         const { glances, ...opened } = yield* askedBy(minute)
         expect(opened).toEqual(nothing)
         expect(glances).toBe(6 * 5)
+      })
+    )
+  )
+
+  it.effect("remembers nothing of a session that is not active any more", () =>
+    withCountingHost(
+      Effect.gen(function* () {
+        const { drainAll, sweepAll } = yield* all
+        const { updateSession } = yield* SessionRegistry.SessionRegistry
+        const session = yield* TestHost.newSession("chat")
+        yield* quiet(Effect.zipRight(drainAll, sweepAll))
+        for (const look of [drainAll, sweepAll]) {
+          expect((yield* askedBy(look)).files).toBe(0)
+          yield* updateSession(session, { status: "closed" })
+          yield* look
+          yield* updateSession(session, { status: "active" })
+          expect((yield* askedBy(look)).files).toBeGreaterThan(0)
+        }
       })
     )
   )

@@ -183,7 +183,7 @@ const attachment = both({
 
 const history: Case = {
   name: "visible-history",
-  what: "`visible-single` after 10,000 each way; the baseline is ours after 100",
+  what: "one `writeMessage` after the other, each until the agent's file has it, after 10,000 each way; the baseline is ours after 100",
   unit: "µs per message",
   atMost: undefined,
   rounds: { warmUp: 5, rounds: 40 },

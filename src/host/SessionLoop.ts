@@ -1,8 +1,10 @@
 /**
  * Looking at all sessions, again and again: those with a running container often, all active ones less often, and one
- * as soon as there is word of it, which does not wait for a look at all of them to end. A session is worked on by one fiber
- * at a time; word that comes meanwhile has it looked at once more. What goes wrong in one session is logged, and stays
- * there.
+ * as soon as there is word of it. A session is worked on by one fiber at a time; word that comes meanwhile has it looked
+ * at once more. What goes wrong in one session is logged, and stays there.
+ *
+ * Of those whose container is stopped, which may be thousands, a look has a few in work at a time: what there is word of
+ * does not wait for the rest.
  *
  * @since 0.1.0
  */
@@ -21,6 +23,7 @@ import type { SessionRef } from "../protocol/Session.js"
 import { pause } from "../storage/SystemCalls.js"
 import * as Turn from "../storage/Turn.js"
 import { AirlockConfig } from "./AirlockConfig.js"
+import * as SessionMemories from "./SessionMemories.js"
 import { keyOf } from "./SessionMemories.js"
 import type { ActiveSession, RegistryError, SessionRegistry } from "./SessionRegistry.js"
 import * as Tracing from "../storage/Tracing.js"
@@ -41,8 +44,9 @@ export type Limit = <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
  * - `idleUntil`: until when there is nothing to do in a session of which that can be told without work, or infinity.
  *   Times are in milliseconds since 1970
  * - `keepOnly`: is told of all active sessions, so that what is remembered of any other can go
- * - `work`: what is done with any other. What it does with `limited` waits for one of the places that the loop has. The
- *   answer is when to look at this session again, or infinity
+ * - `work`: what is done with any other. What it does with `limited` waits for one of the places that the loop has; when
+ *   the first of that is over, the look at all goes on, and the session may be worked on once more. The answer is when to
+ *   look at this session again, or infinity
  *
  * @since 0.1.0
  * @category models
@@ -74,6 +78,11 @@ export interface Loop {
 /** Begins to work on a session, and says when others may: `left`. */
 type Start = (ref: SessionRef, left: Effect.Effect<void>) => Effect.Effect<void>
 
+/** A look at all goes on without a session that holds it up for longer. It may hang. */
+const longestWait = Duration.seconds(5)
+
+const isStopped = ({ containerStatus }: ActiveSession): boolean => containerStatus === "stopped"
+
 /** How many sessions are looked at before there is a `pause`. If all are idle, that takes a few milliseconds. */
 const sessionsInTurn = 256
 
@@ -87,21 +96,29 @@ export const make = (
 ): Effect.Effect<Loop, never, AirlockConfig> =>
   Effect.map(AirlockConfig, ({ concurrency }) => {
     const queue = Turn.makeQueue(concurrency)
-    /** A look at all sessions leaves places to those of which there is word, however many it has to work on. */
+    /** How many stopped sessions a look at all has in work. The other places are for those of which there is word. */
     const lookers = Turn.makeQueue(Math.ceil(concurrency / 4))
     /** The work on a session may take milliseconds for which the event loop stands still, so it has a turn before each. */
     const door = Turn.makeQueue()
     const inTurn = <A, E>(effect: Effect.Effect<A, E>) =>
       Turn.during(queue)(Effect.zipRight(Turn.during(door)(pause), effect))
     /** Why the last look at a session failed. What stays as it is, is told once. */
-    const troubles = new Map<string, string>()
+    const troubles = SessionMemories.make((): { why: string | undefined } => ({ why: undefined }))
 
-    const tell = (key: string, cause: Cause.Cause<unknown>) => {
-      const why = Option.getOrElse(Option.map(Cause.failureOption(cause), String), () => Cause.pretty(cause))
-      const isKnown = troubles.get(key) === why
-      troubles.set(key, why)
-      const message = `${options.name}: a session was left out`
-      return isKnown ? Effect.logDebug(message, why) : Effect.logWarning(message, why)
+    const tell = (ref: SessionRef, cause: Cause.Cause<unknown>) =>
+      troubles.use(ref, (trouble) => {
+        const why = Option.getOrElse(Option.map(Cause.failureOption(cause), String), () =>
+          Cause.pretty(cause)
+        )
+        const isKnown = trouble.why === why
+        trouble.why = why
+        const message = `${options.name}: a session was left out`
+        return isKnown ? Effect.logDebug(message, why) : Effect.logWarning(message, why)
+      })
+
+    const noTrouble = (ref: SessionRef) => {
+      const trouble = troubles.known(ref)
+      if (trouble !== undefined) trouble.why = undefined
     }
 
     /** Works on a session. `then` is told when to look again; `leave` comes when others may work on it. */
@@ -112,7 +129,6 @@ export const make = (
         then
       }: { readonly leave: Effect.Effect<void>; readonly then: (at: number) => Effect.Effect<unknown> }
     ): Effect.Effect<void> => {
-      const key = keyOf(ref)
       let hasLeft = false
       const leaveOnce = Effect.suspend(() => {
         if (hasLeft) return Effect.void
@@ -123,8 +139,8 @@ export const make = (
         .work(ref, (effect) => Effect.ensuring(inTurn(effect), leaveOnce))
         .pipe(
           Effect.flatMap(then),
-          Effect.tap(() => troubles.delete(key)),
-          Effect.catchAllCause((cause) => tell(key, cause)),
+          Effect.tap(() => noTrouble(ref)),
+          Effect.catchAllCause((cause) => tell(ref, cause)),
           // A fiber takes over from the one that begins it whether it can be interrupted.
           Effect.interruptible,
           Effect.ensuring(leaveOnce),
@@ -133,6 +149,20 @@ export const make = (
         )
     }
 
+    /** Waits for a place of the lookers, and after a while takes that of the one that has had one for longest. */
+    const waitAsLooker = (turn: Turn.Turn): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        if (Turn.hasCome(lookers, turn)) return Effect.void
+        const takeOver = Effect.suspend(() => {
+          const [first] = lookers.present
+          if (first !== undefined && first !== turn) Turn.leave(lookers, first)
+          return waitAsLooker(turn)
+        })
+        return Effect.flatMap(Effect.timeoutOption(Turn.wait(lookers, turn), longestWait), (came) =>
+          Option.isSome(came) ? Effect.void : takeOver
+        )
+      })
+
     /** `start` with one of the places of the lookers, until the session is left. */
     const asLooker = (start: Start) => (ref: SessionRef) =>
       Effect.uninterruptibleMask((restore) =>
@@ -140,7 +170,7 @@ export const make = (
           const turn = Turn.come(lookers)
           const left = Effect.sync(() => Turn.leave(lookers, turn))
           return Effect.zipRight(
-            Effect.onInterrupt(restore(Turn.wait(lookers, turn)), () => left),
+            Effect.onInterrupt(restore(waitAsLooker(turn)), () => left),
             start(ref, left)
           )
         })
@@ -155,22 +185,34 @@ export const make = (
       Effect.gen(function* () {
         for (let from = 0; from < sessions.length; from += sessionsInTurn) {
           if (from > 0) yield* pause
-          const now = yield* Clock.currentTimeMillis
+          let now = yield* Clock.currentTimeMillis
           for (const session of sessions.slice(from, from + sessionsInTurn)) {
             const until = options.idleUntil(session, now)
-            if (until === undefined || !canRest(session, until)) yield* start(session)
+            if (until !== undefined && canRest(session, until)) continue
+            yield* start(session)
+            now = yield* Clock.currentTimeMillis
           }
         }
       })
 
-    const listAll = Effect.tap(registry.listActive(), options.keepOnly)
+    const listAll = Effect.tap(registry.listActive(), (sessions) => {
+      options.keepOnly(sessions)
+      troubles.keepOnly(sessions)
+    })
+
+    const orLogged =
+      (what: string) =>
+      (look: Effect.Effect<void, RegistryError>): Effect.Effect<void> =>
+        Effect.catchAllCause(look, (cause) => Effect.logWarning(`${options.name}: ${what}`, cause))
 
     const once = Effect.gen(function* () {
       const fibers = yield* FiberSet.make<void>()
       const start: Start = (ref, leave) =>
         Effect.asVoid(FiberSet.run(fibers, workOn(ref, { leave, then: () => Effect.void })))
-      const sessions = yield* listAll
-      yield* begin(sessions, asLooker(start), () => true)
+      const canRest = () => true
+      const [others, stopped] = Arr.partition(yield* listAll, isStopped)
+      yield* begin(others, (ref) => start(ref, Effect.void), canRest)
+      yield* begin(stopped, asLooker(start), canRest)
       yield* FiberSet.awaitEmpty(fibers)
     }).pipe(Effect.scoped, Tracing.without)
 
@@ -222,25 +264,23 @@ export const make = (
       const look = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
         // A clock that was set back must not put this off.
-        const isTimeForAll = Math.abs(now - lookedAtAll) >= Duration.toMillis(options.all)
+        const isTimeForAll =
+          Math.abs(now - lookedAtAll) >= Duration.toMillis(options.all) &&
+          Option.isNone(FiberHandle.unsafeGet(lookAtAll))
         const sessions = isTimeForAll
           ? yield* listAll
           : yield* registry.listActive({ containerStatus: ["running", "idle"] })
         if (isTimeForAll) lookedAtAll = now
-        const [stopped, others] = Arr.partition(
-          sessions,
-          ({ containerStatus }) => containerStatus !== "stopped"
-        )
+        const [others, stopped] = Arr.partition(sessions, isStopped)
         const ran = running
-        running = new Map(others.map((session) => [session.sessionId, session]))
+        running = new Map(others.map((session) => [keyOf(session), session]))
         // What an agent wrote just before it ended is still to be seen.
-        const ended = Array.from(ran.values()).filter(({ sessionId }) => !running.has(sessionId))
+        const ended = Array.from(ran.values()).filter((session) => !running.has(keyOf(session)))
         yield* begin([...others, ...ended], startNow, canRest)
-        yield* FiberHandle.run(lookAtAll, begin(stopped, asLooker(start), canRest), { onlyIfMissing: true })
-      }).pipe(
-        Effect.catchAllCause((cause) => Effect.logWarning(`${options.name}: no list of sessions`, cause)),
-        Tracing.without
-      )
+        if (!isTimeForAll) return
+        const rest = begin(stopped, asLooker(start), canRest)
+        yield* FiberHandle.run(lookAtAll, orLogged("a look at all sessions broke off")(rest))
+      }).pipe(orLogged("no list of sessions"), Tracing.without)
 
       return yield* Effect.raceFirst(
         Effect.zipRight(Stream.runForEach(options.word, startNow), Effect.never),

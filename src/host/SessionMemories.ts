@@ -1,6 +1,6 @@
 /**
- * What is remembered of sessions, one entry each. An entry stays for as long as its session is active, or somebody uses
- * it; all of it can be found out anew.
+ * What is remembered of sessions, one entry each. An entry stays for as long as somebody uses it, and until somebody says
+ * which sessions are active, and its own is not among them.
  *
  * @since 0.1.0
  */
@@ -29,7 +29,7 @@ export interface SessionMemories<Memory> {
  * What tells a session from all others.
  *
  * @since 0.1.0
- * @category models
+ * @category keys
  */
 export const keyOf = ({ agentGroupId, sessionId }: SessionRef): string => `${agentGroupId}/${sessionId}`
 
@@ -49,7 +49,7 @@ export const make = <Memory>(empty: () => Memory): SessionMemories<Memory> => {
           entries.set(key, entry)
           entry.users++
           return Effect.ensuring(
-            restore(use(entry.memory)),
+            restore(Effect.suspend(() => use(entry.memory))),
             Effect.sync(() => entry.users--)
           )
         })

@@ -129,7 +129,7 @@ const wakeRetries: Schedule.Schedule<unknown> = Schedule.exponential("5 seconds"
 /** More would not make the delay longer. */
 const mostWakes = 20
 
-/** What is remembered of a session between sweeps. All of it can be found out anew. */
+/** What is remembered of an active session between sweeps. Without it a sweep knows what it would know in a new process. */
 interface Memory extends Known {
   liveness: Liveness.Liveness | undefined
   /** How often it was started since its agent last took or finished a message; not to be started again before. */

@@ -53,13 +53,15 @@ export const come = (queue: Queue): Turn => {
 }
 
 /**
- * Ends a turn, or the wait for it.
+ * Ends a turn, or the wait for it. Does nothing if it has ended.
  *
  * @since 0.1.0
  * @category turns
  */
 export const leave = ({ places, present }: Queue, turn: Turn): void => {
-  present.splice(present.indexOf(turn), 1)
+  const index = present.indexOf(turn)
+  if (index === -1) return
+  present.splice(index, 1)
   for (const { called } of present.slice(0, places)) {
     if (called !== undefined) Deferred.unsafeDone(called, Effect.void)
   }

@@ -7,22 +7,32 @@ import * as Fixtures from "../storage/Fixtures.js"
 import * as TestHost from "../support/TestHost.js"
 import { logged } from "./SweepFixtures.js"
 
-/** A loop over some number of sessions of which the registry knows no more than their names. */
+/**
+ * A loop over sessions of which the registry knows no more than their names, and which of them run. `begin` is work that
+ * needs no place of the loop, `work` that which does.
+ */
 const loopOver = (
   number: number,
   options: {
     readonly isIdle: (name: string) => boolean
     readonly work: (name: string) => Effect.Effect<void, unknown>
+    readonly begin?: (name: string) => Effect.Effect<void>
+    readonly isActive?: (name: string) => boolean
+    readonly isRunning?: (name: string) => boolean
     readonly word?: Stream.Stream<Session.SessionRef>
     readonly keepOnly?: (active: ReadonlyArray<Session.SessionRef>) => void
   }
 ) =>
   Effect.gen(function* () {
-    const sessions = Array.from({ length: number }, (_, n) => ({
-      sessionId: `s${n}`,
-      agentGroupId: "agent",
-      containerStatus: "stopped" as const
-    }))
+    const { begin = () => Effect.void, isActive = () => true, isRunning = () => false } = options
+    const sessions = () =>
+      Array.from({ length: number }, (_, n) => `s${n}`)
+        .filter(isActive)
+        .map((sessionId) => ({
+          sessionId,
+          agentGroupId: "agent",
+          containerStatus: isRunning(sessionId) ? ("running" as const) : ("stopped" as const)
+        }))
     const registry = yield* SessionRegistry.SessionRegistry
     const { intervals } = yield* AirlockConfig.AirlockConfig
     return yield* SessionLoop.make(
@@ -34,11 +44,26 @@ const loopOver = (
         keepOnly: options.keepOnly ?? (() => undefined),
         idleUntil: ({ sessionId }) => (options.isIdle(sessionId) ? Number.POSITIVE_INFINITY : undefined),
         work: ({ sessionId }: Session.SessionRef, limited) =>
-          Effect.as(limited(options.work(sessionId)), Number.POSITIVE_INFINITY)
+          begin(sessionId).pipe(
+            Effect.zipRight(limited(options.work(sessionId))),
+            Effect.as(Number.POSITIVE_INFINITY)
+          )
       },
-      { ...registry, listActive: () => Effect.succeed(sessions) }
+      {
+        ...registry,
+        listActive: (filter) =>
+          Effect.sync(() =>
+            sessions().filter(
+              ({ containerStatus }) => filter?.containerStatus?.includes(containerStatus) ?? true
+            )
+          )
+      }
     )
   })
+
+/** Lets seconds pass, one after the other. */
+const seconds = (count: number) =>
+  Effect.repeatN(Effect.zipRight(TestClock.adjust("1 second"), TestHost.pause), count - 1)
 
 describe("SessionLoop.run", () => {
   it.effect(
@@ -96,6 +121,72 @@ describe("SessionLoop.run", () => {
       expect(worked.length).toBe(201)
     }).pipe(TestHost.withHost({ concurrency: 4 }))
   )
+
+  it.effect("goes on without a session that hangs, at each look", () =>
+    Effect.gen(function* () {
+      const worked: Array<string> = []
+      const { run } = yield* loopOver(20, {
+        isIdle: () => false,
+        work: (name) =>
+          Effect.zipRight(
+            Effect.sync(() => worked.push(name)),
+            name === "s0" ? Effect.never : Effect.void
+          )
+      })
+      yield* Effect.forkScoped(run)
+      yield* TestHost.until(() => worked.length === 1)
+      yield* seconds(4)
+      expect(worked).toEqual(["s0"])
+      yield* TestClock.adjust("1 second")
+      yield* TestHost.until(() => worked.length === 20)
+      yield* TestClock.adjust("1 minute")
+      yield* TestHost.until(() => worked.length === 39)
+      expect(new Set(worked).size).toBe(20)
+    }).pipe(TestHost.withHost({ concurrency: 4 }))
+  )
+
+  it.effect("looks at all as soon as it can when the look before took longer than the interval", () =>
+    Effect.gen(function* () {
+      const begun: Array<string> = []
+      let isMore = false
+      const { run } = yield* loopOver(15, {
+        isIdle: (name) => begun.includes(name),
+        isActive: (name) => name !== "s14" || isMore,
+        // Each of those before holds up the look for five seconds.
+        begin: (name) => {
+          begun.push(name)
+          return name === "s14" ? Effect.void : Effect.never
+        },
+        work: () => Effect.void
+      })
+      yield* Effect.forkScoped(run)
+      yield* TestHost.until(() => begun.length === 1)
+      isMore = true
+      yield* seconds(64)
+      expect(begun.length).toBe(13)
+      yield* seconds(8)
+      expect(begun.length).toBe(15)
+    }).pipe(TestHost.withHost({ concurrency: 4 }))
+  )
+
+  it.effect("tells of a look that broke off", () =>
+    Effect.gen(function* () {
+      const { run } = yield* loopOver(3, {
+        isIdle: () => {
+          throw new Error("bug")
+        },
+        work: () => Effect.void
+      })
+      const { lines } = yield* logged(
+        Effect.gen(function* () {
+          const fiber = yield* Effect.fork(run)
+          yield* TestHost.pause
+          yield* Fiber.interrupt(fiber)
+        })
+      )
+      expect(lines).toEqual(["loop: a look at all sessions broke off"])
+    }).pipe(TestHost.withHost())
+  )
 })
 
 describe("SessionLoop", () => {
@@ -120,6 +211,26 @@ describe("SessionLoop", () => {
 })
 
 describe("SessionLoop.once", () => {
+  it.effect("lets those whose container runs wait for nobody", () =>
+    Effect.gen(function* () {
+      const worked: Array<string> = []
+      const gate = yield* Deferred.make<void>()
+      const { once } = yield* loopOver(30, {
+        isIdle: () => false,
+        isRunning: (name) => name !== "s29",
+        // As long as a runtime takes to say that they run.
+        begin: (name) => (name === "s29" ? Effect.void : Deferred.await(gate)),
+        work: (name) => Effect.sync(() => worked.push(name))
+      })
+      const fiber = yield* Effect.fork(once)
+      yield* TestHost.until(() => worked.length === 1)
+      expect(worked).toEqual(["s29"])
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(fiber)
+      expect(worked.length).toBe(30)
+    }).pipe(TestHost.withHost({ concurrency: 4 }))
+  )
+
   it.effect(
     "works on sessions that are not idle, and lets others have their turn while it looks at them",
     () =>
@@ -198,6 +309,28 @@ describe("SessionLoop.once", () => {
         })
       )
       expect(lines.filter((line) => line.includes("left out")).length).toBe(2)
+    }).pipe(TestHost.withHost())
+  )
+
+  it.effect("forgets the trouble with a session that is not active any more", () =>
+    Effect.gen(function* () {
+      let isActive = true
+      const { once } = yield* loopOver(1, {
+        isIdle: () => false,
+        isActive: () => isActive,
+        work: () => Effect.fail("trouble")
+      })
+      const { lines } = yield* logged(
+        Effect.gen(function* () {
+          yield* once
+          yield* once
+          isActive = false
+          yield* once
+          isActive = true
+          yield* once
+        })
+      )
+      expect(lines.length).toBe(2)
     }).pipe(TestHost.withHost())
   )
 

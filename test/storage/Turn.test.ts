@@ -82,6 +82,16 @@ for (const [name, have] of ways) {
   })
 }
 
+describe("a turn", () => {
+  it("that has ended ends no other", () => {
+    const queue = Turn.makeQueue()
+    const [first, second] = [Turn.come(queue), Turn.come(queue)]
+    Turn.leave(queue, first)
+    Turn.leave(queue, first)
+    expect(queue.present).toEqual([second])
+  })
+})
+
 describe("a queue of several places", () => {
   it.live("lets as many go on at a time", () =>
     Effect.gen(function* () {

@@ -21,7 +21,7 @@ import type { SafeDirectory, SafeFile } from "../storage/SafeDirectory.js"
 import { SafeDirectories } from "../storage/SafeDirectory.js"
 import type { Subject } from "../storage/StorageFailure.js"
 import { fromSql, fromSystemCall } from "../storage/StorageFailure.js"
-import { eachPiece, flags, nothing, SystemCalls } from "../storage/SystemCalls.js"
+import { eachPiece, flags, SystemCalls } from "../storage/SystemCalls.js"
 
 /** Only one process at a time publishes: it holds the original's lock. What another one left is replaced. */
 const temporaryName = ".inbound.db.new"
@@ -108,24 +108,6 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
         Effect.orElseSucceed(() => undefined)
       )
 
-    /**
-     * A journal is of the file that a killed host wrote in place before the folder was taken over. Whoever opens the copy
-     * beside it would roll it back there. What else has the name is the agent's, and harms nobody else.
-     */
-    const removeJournal = (folder: SafeDirectory, subject: Subject) =>
-      Effect.suspend(() => {
-        const journal = folder.at(journalName)
-        return calls.glance(journal) === nothing
-          ? Effect.void
-          : calls.unlink(journal).pipe(
-              Effect.catchIf(
-                ({ code }) => ["ENOENT", "EISDIR", "EPERM"].includes(code),
-                () => Effect.void
-              ),
-              Effect.mapError(fromSystemCall(subject, Path.join(folder.path, journalName)))
-            )
-      })
-
     const publishWith = (
       folder: SafeDirectory,
       original: PrivateHandle,
@@ -135,7 +117,8 @@ export const make: Effect.Effect<InboundCopies, never, SafeDirectories | SystemC
       Effect.gen(function* () {
         const version = yield* original.version
         const bytes = yield* original.bytes
-        yield* removeJournal(folder, subject)
+        // A host that wrote this file in place and was killed left it. Who opens the copy beside it would roll it back there.
+        yield* directories.removeFile(folder, journalName, subject)
         const same = known === undefined ? yield* looksIfSame(folder, bytes, subject) : undefined
         // What a killed process was about to publish may be what is there.
         if (same !== undefined) yield* directories.remove(folder, temporaryName, subject)

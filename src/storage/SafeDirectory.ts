@@ -140,6 +140,12 @@ export class SafeDirectories extends Context.Tag("effect-airlock/SafeDirectories
       name: string,
       subject: Subject
     ) => Effect.Effect<void, Failure>
+    /** The same of a file or a link. A directory of that name stays. */
+    readonly removeFile: (
+      directory: SafeDirectory,
+      name: string,
+      subject: Subject
+    ) => Effect.Effect<void, Failure>
   }
 >() {
   /**
@@ -388,15 +394,14 @@ const make = Effect.gen(function* () {
     } while (moved > 0)
   }, Effect.scoped)
 
-  const remove = (directory: SafeDirectory, name: string, subject: Subject) =>
+  const removeOr = (
+    directory: SafeDirectory,
+    name: string,
+    subject: Subject,
+    otherwise: Effect.Effect<void, Failure | SystemCallError>
+  ): Effect.Effect<void, Failure> =>
     Effect.suspend(() =>
-      isThere(directory, name) === false
-        ? Effect.void
-        : unlinkOr(
-            directory,
-            name,
-            Effect.zipRight(empty(directory, name, subject), calls.removeDirectory(directory.at(name)))
-          )
+      isThere(directory, name) === false ? Effect.void : unlinkOr(directory, name, otherwise)
     ).pipe(
       Effect.mapError((error) =>
         error._tag === "SystemCallError"
@@ -404,6 +409,17 @@ const make = Effect.gen(function* () {
           : error
       )
     )
+
+  const remove = (directory: SafeDirectory, name: string, subject: Subject) =>
+    removeOr(
+      directory,
+      name,
+      subject,
+      Effect.zipRight(empty(directory, name, subject), calls.removeDirectory(directory.at(name)))
+    )
+
+  const removeFile = (directory: SafeDirectory, name: string, subject: Subject) =>
+    removeOr(directory, name, subject, Effect.void)
 
   return SafeDirectories.of({
     open,
@@ -417,7 +433,8 @@ const make = Effect.gen(function* () {
     readFile,
     createFile,
     writeFile,
-    remove
+    remove,
+    removeFile
   })
 })
 

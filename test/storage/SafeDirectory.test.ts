@@ -456,6 +456,20 @@ describe("SafeDirectories.writeFile", () => {
   }
 })
 
+describe("SafeDirectories.removeFile", () => {
+  test("removes a file or a link, and leaves a directory", ({ directories, directory, at, outside }) =>
+    Effect.gen(function* () {
+      Fs.writeFileSync(at("file"), "")
+      Fs.symlinkSync(outside("precious"), at("link"))
+      Fs.mkdirSync(at("directory"))
+      for (const name of ["file", "link", "directory", "none"]) {
+        yield* directories.removeFile(directory, name, subject)
+      }
+      expect(Fs.readdirSync(directory.path)).toEqual(["directory"])
+      expect(Fs.existsSync(outside("precious"))).toBe(true)
+    }))
+})
+
 describe("SafeDirectories.remove", () => {
   test("removes a tree, and follows no link out of it", ({ directories, directory, at, outside }) =>
     Effect.gen(function* () {

@@ -151,9 +151,9 @@ export interface Settings {
   readonly stuck: StuckPolicy
   readonly intervals: Intervals
   /**
-   * How many sessions each loop reads at a time, of those with a stopped container a quarter as many if it looks at all,
-   * and how many messages of one session are on their way to one channel at a time. How much a platform takes at once
-   * from all sessions is its adapter's affair. Default 16.
+   * How many sessions each loop reads at a time, and how many messages of one session are on their way to one channel
+   * at a time. Of the sessions with a stopped container, a look at all of them reads a quarter as many at a time, and one at
+   * least. How much a platform takes at once from all sessions is its adapter's affair. Default 16.
    */
   readonly concurrency: number
   readonly limits: Limits

@@ -23,8 +23,8 @@ import type { AirlockConfig } from "./AirlockConfig.js"
 import type { ContainerRuntime } from "./ContainerRuntime.js"
 import * as ContainerState from "./ContainerState.js"
 import * as ProcessRecords from "./ProcessRecords.js"
-import { SessionPaths } from "./SessionPaths.js"
 import { keyOf } from "./SessionMemories.js"
+import { SessionPaths } from "./SessionPaths.js"
 import * as SessionTurns from "./SessionTurns.js"
 
 /**

@@ -24,7 +24,6 @@ import { pause } from "../storage/SystemCalls.js"
 import * as Turn from "../storage/Turn.js"
 import { AirlockConfig } from "./AirlockConfig.js"
 import * as SessionMemories from "./SessionMemories.js"
-import { keyOf } from "./SessionMemories.js"
 import type { ActiveSession, RegistryError, SessionRegistry } from "./SessionRegistry.js"
 import * as Tracing from "../storage/Tracing.js"
 
@@ -75,10 +74,10 @@ export interface Loop {
   readonly once: Effect.Effect<void, RegistryError>
 }
 
-/** Begins to work on a session, and says when others may: `left`. */
+/** Begins to work on a session. `left` is done when others may work on it. */
 type Start = (ref: SessionRef, left: Effect.Effect<void>) => Effect.Effect<void>
 
-/** A look at all goes on without a session that holds it up for longer. It may hang. */
+/** A look at all goes on without a session that has held it up for so long: it may hang. */
 const longestWait = Duration.seconds(5)
 
 const isStopped = ({ containerStatus }: ActiveSession): boolean => containerStatus === "stopped"
@@ -153,14 +152,11 @@ export const make = (
     const waitAsLooker = (turn: Turn.Turn): Effect.Effect<void> =>
       Effect.suspend(() => {
         if (Turn.hasCome(lookers, turn)) return Effect.void
-        const takeOver = Effect.suspend(() => {
-          const [first] = lookers.present
-          if (first !== undefined && first !== turn) Turn.leave(lookers, first)
+        return Effect.flatMap(Effect.timeoutOption(Turn.wait(lookers, turn), longestWait), (came) => {
+          const [longest] = lookers.present
+          if (Option.isNone(came) && longest !== undefined && longest !== turn) Turn.leave(lookers, longest)
           return waitAsLooker(turn)
         })
-        return Effect.flatMap(Effect.timeoutOption(Turn.wait(lookers, turn), longestWait), (came) =>
-          Option.isSome(came) ? Effect.void : takeOver
-        )
       })
 
     /** `start` with one of the places of the lookers, until the session is left. */
@@ -229,7 +225,7 @@ export const make = (
 
       const start: Start = (ref, left) =>
         Effect.suspend(() => {
-          const key = keyOf(ref)
+          const key = SessionMemories.keyOf(ref)
           if (busy.has(key)) {
             busy.set(key, true)
             return left
@@ -259,7 +255,7 @@ export const make = (
 
       /** A session that somebody else looked at may wait for a time of which the loop does not know. */
       const canRest = (session: ActiveSession, until: number): boolean =>
-        until === Number.POSITIVE_INFINITY || times.get(keyOf(session)) === until
+        until === Number.POSITIVE_INFINITY || times.get(SessionMemories.keyOf(session)) === until
 
       const look = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
@@ -273,9 +269,11 @@ export const make = (
         if (isTimeForAll) lookedAtAll = now
         const [others, stopped] = Arr.partition(sessions, isStopped)
         const ran = running
-        running = new Map(others.map((session) => [keyOf(session), session]))
+        running = new Map(others.map((session) => [SessionMemories.keyOf(session), session]))
         // What an agent wrote just before it ended is still to be seen.
-        const ended = Array.from(ran.values()).filter((session) => !running.has(keyOf(session)))
+        const ended = Array.from(ran.values()).filter(
+          (session) => !running.has(SessionMemories.keyOf(session))
+        )
         yield* begin([...others, ...ended], startNow, canRest)
         if (!isTimeForAll) return
         const rest = begin(stopped, asLooker(start), canRest)

@@ -1,6 +1,6 @@
 /**
- * What is remembered of sessions, one entry each. An entry stays for as long as somebody uses it, and until somebody says
- * which sessions are active, and its own is not among them.
+ * What is remembered of sessions, one entry each. An entry goes when nobody uses it and its session is not among those
+ * that somebody says are active.
  *
  * @since 0.1.0
  */

@@ -30,8 +30,8 @@ import { SessionDb } from "./SessionDb.js"
 import { SessionFolder } from "./SessionFolder.js"
 import type { Limit } from "./SessionLoop.js"
 import * as SessionLoop from "./SessionLoop.js"
-import * as SessionMemories from "./SessionMemories.js"
 import { SessionManager } from "./SessionManager.js"
+import * as SessionMemories from "./SessionMemories.js"
 import type { SessionPaths } from "./SessionPaths.js"
 import type { ActiveSession, RegistryError } from "./SessionRegistry.js"
 import { SessionRegistry } from "./SessionRegistry.js"
@@ -81,7 +81,8 @@ export class Sweep extends Context.Tag("effect-airlock/Sweep")<
   {
     /**
      * Looks after one session. A failure of the `ContainerRuntime` is logged, and tried again later. A session in
-     * which nothing changed since the last sweep, and nothing has become due, is not read.
+     * which nothing changed since the last sweep, and nothing has become due, is not read. What is remembered of a session
+     * that is not active goes with each look at all active ones: for how long its agent has been silent counts from there.
      */
     readonly sweep: (ref: SessionRef) => Effect.Effect<Swept, SweepError>
     /**

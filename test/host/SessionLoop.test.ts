@@ -14,7 +14,7 @@ import { logged } from "./SweepFixtures.js"
 const loopOver = (
   number: number,
   options: {
-    readonly isIdle: (name: string) => boolean
+    readonly isIdle: (name: string, now: number) => boolean
     readonly work: (name: string) => Effect.Effect<void, unknown>
     readonly begin?: (name: string) => Effect.Effect<void>
     readonly isActive?: (name: string) => boolean
@@ -42,7 +42,8 @@ const loopOver = (
         all: intervals.deliverAll,
         word: options.word ?? Stream.empty,
         keepOnly: options.keepOnly ?? (() => undefined),
-        idleUntil: ({ sessionId }) => (options.isIdle(sessionId) ? Number.POSITIVE_INFINITY : undefined),
+        idleUntil: ({ sessionId }, now) =>
+          options.isIdle(sessionId, now) ? Number.POSITIVE_INFINITY : undefined,
         work: ({ sessionId }: Session.SessionRef, limited) =>
           begin(sessionId).pipe(
             Effect.zipRight(limited(options.work(sessionId))),
@@ -310,6 +311,26 @@ describe("SessionLoop.once", () => {
       )
       expect(lines.filter((line) => line.includes("left out")).length).toBe(2)
     }).pipe(TestHost.withHost())
+  )
+
+  it.effect("judges a session by the time at which its turn comes", () =>
+    Effect.gen(function* () {
+      const times: Array<number> = []
+      const gate = yield* Deferred.make<void>()
+      const { once } = yield* loopOver(3, {
+        isIdle: (_, now) => {
+          times.push(now)
+          return false
+        },
+        work: (name) => (name === "s0" ? Deferred.await(gate) : Effect.void)
+      })
+      const fiber = yield* Effect.fork(once)
+      yield* TestHost.until(() => times.length === 2)
+      yield* TestClock.adjust("3 seconds")
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(fiber)
+      expect(times).toEqual([0, 0, 3000])
+    }).pipe(TestHost.withHost({ concurrency: 4 }))
   )
 
   it.effect("forgets the trouble with a session that is not active any more", () =>

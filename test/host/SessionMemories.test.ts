@@ -46,6 +46,11 @@ describe("SessionMemories", () => {
       const interrupted = yield* Effect.fork(use(ref("a"), () => Effect.never))
       yield* Effect.yieldNow()
       yield* Fiber.interrupt(interrupted)
+      yield* Effect.exit(
+        use(ref("a"), (): Effect.Effect<void> => {
+          throw new Error("bug")
+        })
+      )
       keepOnly([])
       expect(known(ref("a"))).toEqual({ number: 1 })
       expect(yield* numberOf("a")).toBe(1)
